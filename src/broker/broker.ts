@@ -1,0 +1,75 @@
+/** The domain as the routes see it: one object, one method for each thing a caller can ask for. */
+import { type Authorizations, createAuthorizations } from './authorizations.ts'
+import { type Callbacks, createCallbacks } from './callback.ts'
+import type { BrokerContext, BrokerPorts, ClientSettings } from './context.ts'
+import { createDiscards } from './discards.ts'
+import { createExchanges, type Exchanges } from './exchange.ts'
+import { createGrants, type Grants } from './grants.ts'
+import type { RefreshPolicy } from './policy.ts'
+import { createProvisionings, type Provisionings } from './provisioning.ts'
+import { createRefresher } from './refresher.ts'
+import { createRenewals } from './renewal.ts'
+import { createRevocations, type Revocations } from './revocation.ts'
+import { createTokens, type Tokens } from './tokens.ts'
+
+export interface BrokerSettings {
+  readonly policy: RefreshPolicy
+  readonly client: ClientSettings
+  /** How many grants the background loop works on at once. */
+  readonly backgroundConcurrency: number
+}
+
+export interface Broker {
+  readonly authorizations: Pick<Authorizations, 'begin' | 'read'>
+  readonly callbacks: Callbacks
+  readonly exchanges: Exchanges
+  readonly provisionings: Provisionings
+  readonly tokens: Tokens
+  readonly grants: Pick<Grants, 'read' | 'list' | 'import'>
+  readonly revocations: Pick<Revocations, 'revoke'>
+  readonly policy: RefreshPolicy
+  /** Stores what the journal holds from an earlier process, then begins to renew ahead of time. */
+  start(): Promise<void>
+  /** Stops the background loop, and waits for what is under way; what cannot be stored goes to the journal. */
+  stop(): Promise<void>
+}
+
+export function createBroker(settings: BrokerSettings, ports: BrokerPorts): Broker {
+  const closing = new AbortController()
+  const context: BrokerContext = {
+    ...ports,
+    policy: settings.policy,
+    client: settings.client,
+    owner: ports.random.token(12),
+    closing: closing.signal,
+  }
+  const discards = createDiscards(context)
+  const grants = createGrants(context, discards)
+  const renewals = createRenewals(context, discards)
+  const authorizations = createAuthorizations(context)
+  const revocations = createRevocations(context, renewals, grants)
+  const refresher = createRefresher(context, renewals, revocations, settings.backgroundConcurrency)
+
+  const exchanges = createExchanges(context, authorizations, grants, discards)
+
+  return {
+    authorizations,
+    callbacks: createCallbacks(authorizations, exchanges),
+    exchanges,
+    provisionings: createProvisionings(context, grants),
+    tokens: createTokens(context, renewals),
+    grants,
+    revocations,
+    policy: settings.policy,
+    async start() {
+      for (const rotation of await ports.journal.entries()) await renewals.replay(rotation)
+      refresher.start()
+    },
+    async stop() {
+      closing.abort()
+      await refresher.stopped()
+      await renewals.idle()
+      await discards.idle()
+    },
+  }
+}

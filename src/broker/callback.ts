@@ -1,0 +1,76 @@
+/** The hosted callback: HealthTap sends the person's browser back to the gateway itself (RFC 6749, section 4.1.2). */
+import { Problem, type ProblemCode } from '../errors.ts'
+import type { Secret } from '../ports/secret.ts'
+import type { Authorizations } from './authorizations.ts'
+import type { Exchanges } from './exchange.ts'
+
+export interface CallbackRequest {
+  readonly state: string
+  /** Either a code or an error; where both come, the error counts. */
+  readonly code: Secret | null
+  readonly error: string | null
+}
+
+export interface CallbackResult {
+  /** null: connected. */
+  readonly problem: Problem | null
+  /** Where the browser goes on to, with the `state` in it; null: nowhere, it is shown a page. */
+  readonly returnTo: string | null
+}
+
+export interface Callbacks {
+  /**
+   * Throws `state_invalid`; and what is passing (`provider_unavailable`, `client_misconfigured`, `store_unavailable`),
+   * where the very same request may succeed later.
+   */
+  complete(request: CallbackRequest): Promise<CallbackResult>
+}
+
+/** RFC 6749, section 4.1.2.1. Anything else is not repeated. */
+const KNOWN_ERRORS = [
+  'access_denied',
+  'invalid_request',
+  'invalid_scope',
+  'server_error',
+  'temporarily_unavailable',
+  'unauthorized_client',
+  'unsupported_response_type',
+]
+const PASSING: readonly ProblemCode[] = ['provider_unavailable', 'client_misconfigured', 'store_unavailable']
+
+export function createCallbacks(authorizations: Authorizations, exchanges: Exchanges): Callbacks {
+  async function complete({ state, code, error }: CallbackRequest): Promise<CallbackResult> {
+    if (error !== null) return await refused(state, KNOWN_ERRORS.includes(error) ? error : 'server_error')
+    const waiting = await authorizations.waiting(state)
+    if (code === null) throw new Problem('state_invalid', 'HealthTap sent neither a code nor an error along.')
+    const returnTo = withState(waiting.returnTo, state)
+    try {
+      await exchanges.exchange({ code, redirectUri: waiting.redirectUri, state })
+      return { problem: null, returnTo }
+    } catch (failure) {
+      const isDefinite =
+        failure instanceof Problem && failure.code !== 'state_invalid' && !PASSING.includes(failure.code)
+      if (!isDefinite) throw failure
+      await authorizations.conclude(state, { error: failure.code })
+      return { problem: failure, returnTo }
+    }
+  }
+
+  async function refused(state: string, error: string): Promise<CallbackResult> {
+    const authorization = await authorizations.refuse(state, error)
+    const problem =
+      error === 'access_denied'
+        ? new Problem('access_denied', 'The person chose Deny at HealthTap.')
+        : new Problem('provider_response_invalid', 'HealthTap could not ask the person.', { upstream: { error } })
+    return { problem, returnTo: withState(authorization.returnTo, state) }
+  }
+
+  return { complete }
+}
+
+function withState(returnTo: string | null, state: string): string | null {
+  if (returnTo === null) return null
+  const url = new URL(returnTo)
+  url.searchParams.set('state', state)
+  return url.href
+}

@@ -1,0 +1,174 @@
+import { Problem } from '../errors.ts'
+import type { Clock } from '../ports/clock.ts'
+import type { Events } from '../ports/events.ts'
+import type { Journal } from '../ports/journal.ts'
+import type { Failure, Provider } from '../ports/provider.ts'
+import type { Random } from '../ports/random.ts'
+import type { Grant } from '../ports/records.ts'
+import type { Slots } from '../ports/slots.ts'
+import { type RecordStore, type Stored, type Stores, StoreUnavailable } from '../ports/store.ts'
+import { retryNotBeforeMs } from './grant.ts'
+import type { RefreshPolicy } from './policy.ts'
+
+/** The client's registration, as far as requests have to fit it. */
+export interface ClientSettings {
+  readonly redirectUris: readonly string[]
+  readonly scopes: readonly string[]
+  /** Origins a hosted callback may send a browser back to. */
+  readonly returnToOrigins: readonly string[]
+  readonly pkce: boolean
+  readonly requireState: boolean
+}
+
+/** Everything the broker needs from outside. */
+export interface BrokerPorts {
+  readonly clock: Clock
+  readonly random: Random
+  readonly stores: Stores
+  readonly provider: Provider
+  readonly slots: Slots
+  readonly events: Events
+  readonly journal: Journal
+}
+
+export interface BrokerContext extends BrokerPorts {
+  readonly policy: RefreshPolicy
+  readonly client: ClientSettings
+  /** Names this process in leases and intents. */
+  readonly owner: string
+  /** Aborts when the process is going down: what can be finished later stops waiting. */
+  readonly closing: AbortSignal
+}
+
+/** How often a record is looked at while another replica works on it. */
+const WATCH_EVERY_MS = 50
+
+/** Seconds from now, rounded up, at least one: for `Retry-After`. */
+export function secondsUntil(atMs: number, nowMs: number): number {
+  return Math.max(1, Math.ceil((atMs - nowMs) / 1000))
+}
+
+/** What `decide` answers to leave a record as it is. */
+export const keep = undefined
+
+/**
+ * Changes a record by compare-and-set: `decide` gets what stands there and returns what shall stand there (null: remove
+ * it), or `keep` to leave it. Repeats when somebody else wrote in between. Returns what stands there afterwards.
+ */
+export async function change<T>(
+  store: RecordStore<T>,
+  key: string,
+  decide: (current: T | null) => T | null | undefined,
+  known?: Stored<T> | null,
+): Promise<Stored<T> | null> {
+  let current = known === undefined ? await store.read(key) : known
+  for (;;) {
+    const next = decide(current?.record ?? null)
+    if (next === keep) return current
+    const written = await store.write(key, current?.revision ?? 0, next)
+    if (written.ok) return next === null ? null : { revision: written.revision, record: next }
+    current = written.current
+  }
+}
+
+/** Reads a record again and again until `done` says so or `untilMs` has come; answers the last it saw. */
+export async function watch<T>(
+  context: BrokerContext,
+  store: RecordStore<T>,
+  key: string,
+  untilMs: number,
+  done: (current: T | null) => boolean,
+): Promise<Stored<T> | null> {
+  for (;;) {
+    const current = await store.read(key)
+    const leftMs = untilMs - context.clock.now()
+    if (done(current?.record ?? null) || leftMs <= 0) return current
+    await context.clock.sleep(Math.min(WATCH_EVERY_MS, leftMs))
+  }
+}
+
+/** null: not by `untilMs`. The work goes on when nobody waits for it any more. */
+export async function within<T>(context: BrokerContext, untilMs: number, work: () => Promise<T>): Promise<T | null> {
+  const done = new AbortController()
+  const timeout = context.clock.sleep(Math.max(0, untilMs - context.clock.now()), done.signal).then(() => null)
+  try {
+    return await Promise.race([work(), timeout])
+  } finally {
+    done.abort()
+  }
+}
+
+const PERSIST_RETRY_FIRST_MS = 50
+const PERSIST_RETRY_LONGEST_MS = 2_000
+
+/**
+ * Does `work` again until the store takes it: for what the provider has already done and nobody else knows. Gives up, by
+ * throwing `StoreUnavailable`, only when the process is closing. `onDelay` is called before each wait.
+ */
+export async function persist<T>(
+  context: BrokerContext,
+  work: () => Promise<T>,
+  onDelay: () => Promise<void> = async () => {},
+): Promise<T> {
+  let waitMs = PERSIST_RETRY_FIRST_MS
+  for (;;) {
+    try {
+      return await work()
+    } catch (error) {
+      if (!(error instanceof StoreUnavailable)) throw error
+      await onDelay()
+      if (context.closing.aborted) throw error
+      await context.clock.sleep(waitMs, context.closing)
+      waitMs = Math.min(2 * waitMs, PERSIST_RETRY_LONGEST_MS)
+    }
+  }
+}
+
+/** The grant, where callers may know about it: one that is being revoked is gone for them. */
+export function existing(grant: Grant | null, guid: string): Grant {
+  if (grant === null || grant.status === 'revoking') {
+    throw new Problem('grant_not_found', `There is no grant for the guid ${guid}.`)
+  }
+  return grant
+}
+
+export function reauthorizationRequired(guid: string): Problem {
+  const detail = `HealthTap has ended the grant of ${guid}. The person has to authorize again: POST /v1/authorizations.`
+  return new Problem('reauthorization_required', detail)
+}
+
+/** Why a grant is not renewed before its next try. */
+export function renewalPutOff(grant: Grant, nowMs: number): Problem {
+  if (grant.lastError?.code === 'client_misconfigured') {
+    return new Problem('client_misconfigured', 'HealthTap refuses our credentials; an operator has to mend them.')
+  }
+  return new Problem('provider_unavailable', 'HealthTap could not renew the token just now. The grant is kept.', {
+    retryAfterSeconds: secondsUntil(retryNotBeforeMs(grant), nowMs),
+  })
+}
+
+/** What a failed provider request is called towards callers. What it means for a record is for each operation to say. */
+export function problemOf(failure: Failure, what: string): Problem {
+  const { upstream } = failure
+  switch (failure.kind) {
+    case 'client_refused':
+      return new Problem(
+        'client_misconfigured',
+        `HealthTap refused our credentials for ${what}. An operator has to check HEALTHTAP_APP_ID and HEALTHTAP_APP_SECRET. Nothing was lost.`,
+        { upstream },
+      )
+    case 'unavailable':
+      return new Problem('provider_unavailable', `HealthTap cannot be reached for ${what}. Nothing was lost.`, {
+        upstream,
+        retryAfterSeconds: Math.max(1, failure.retryAfterSeconds ?? 1),
+      })
+    case 'unknown':
+      return failure.unreadable
+        ? new Problem('provider_response_invalid', `HealthTap's answer to ${what} cannot be read.`, { upstream })
+        : new Problem('outcome_unknown', `HealthTap was asked for ${what}, and gave no usable answer.`, { upstream })
+    default:
+      return new Problem('provider_response_invalid', `HealthTap refused ${what} in a way we do not know.`, {
+        upstream,
+      })
+  }
+}

@@ -1,0 +1,204 @@
+/**
+ * The code exchange (RFC 6749, section 4.1.3). A code is sent once: whoever repeats it, in this process or another,
+ * waits for that one exchange and is told what came of it.
+ */
+import { createHash } from 'node:crypto'
+import { Problem } from '../errors.ts'
+import type { Failure, TokenAnswer } from '../ports/provider.ts'
+import type { Authorization, Exchange, Grant } from '../ports/records.ts'
+import type { Secret } from '../ports/secret.ts'
+import { type Authorizations, checkRedirectUri, OUTCOME_LIFE_MS } from './authorizations.ts'
+import { type BrokerContext, change, existing, keep, persist, problemOf, watch, within } from './context.ts'
+import type { Discards } from './discards.ts'
+import type { Grants } from './grants.ts'
+import { type Resolved, resolveGuid } from './identity.ts'
+
+export interface ExchangeRequest {
+  readonly code: Secret
+  readonly redirectUri: string
+  readonly state?: string | undefined
+  /** Whose grant it is, where the provider does not say; who it must be, where it does. */
+  readonly guid?: string | undefined
+}
+
+export interface Exchanged {
+  readonly grant: Grant
+  /** false: this code was exchanged before. */
+  readonly created: boolean
+}
+
+export interface Exchanges {
+  /** Throws the problems of `POST /v1/grants`. */
+  exchange(request: ExchangeRequest): Promise<Exchanged>
+}
+
+export function createExchanges(
+  context: BrokerContext,
+  authorizations: Authorizations,
+  grants: Grants,
+  discards: Discards,
+): Exchanges {
+  const { clock, client, policy, provider, slots } = context
+  const { exchanges } = context.stores
+  const underWay = new Map<string, Promise<Exchanged>>()
+  /** An exchange may be followed by the question whose tokens these are. */
+  const leaseMs = 2 * policy.leaseMs
+
+  async function exchange(request: ExchangeRequest): Promise<Exchanged> {
+    checkRedirectUri(client.redirectUris, request.redirectUri)
+    const key = exchangeKey(request)
+    const authorization = await claimState(request, key)
+    const running = underWay.get(key)
+    const work = running ?? run(key, request, authorization)
+    const done = await within(context, clock.now() + leaseMs, () => work)
+    if (done === null) {
+      const detail = 'The exchange is done and could not be stored yet. It is tried again: repeat this request.'
+      throw new Problem('store_unavailable', detail, { retryAfterSeconds: 2 })
+    }
+    return running === undefined ? done : { grant: done.grant, created: false }
+  }
+
+  async function claimState(request: ExchangeRequest, key: string): Promise<Authorization | null> {
+    if (request.state !== undefined) return await authorizations.claim(request.state, request.redirectUri, key)
+    if (!client.requireState) return null
+    const detail = 'This gateway takes codes only with the state of an authorization that was begun here.'
+    throw new Problem('state_invalid', detail, { errors: [{ path: '/state', message: 'is required' }] })
+  }
+
+  function run(key: string, request: ExchangeRequest, authorization: Authorization | null): Promise<Exchanged> {
+    const work = once(key, request, authorization).finally(() => underWay.delete(key))
+    underWay.set(key, work)
+    return work
+  }
+
+  async function once(key: string, request: ExchangeRequest, authorization: Authorization | null): Promise<Exchanged> {
+    for (;;) {
+      let mine = false
+      const stored = await change(exchanges, key, (known): Exchange | undefined => {
+        const nowMs = clock.now()
+        mine = known === null
+        if (known === null) {
+          const leaseUntilMs = nowMs + leaseMs
+          return { status: 'under_way', owner: context.owner, leaseUntilMs, expiresAtMs: nowMs + OUTCOME_LIFE_MS }
+        }
+        const isAbandoned = known.status === 'under_way' && known.leaseUntilMs <= nowMs
+        return isAbandoned ? { ...outcomeUnknown, status: 'failed', expiresAtMs: known.expiresAtMs } : keep
+      })
+      if (mine) return await perform(key, request, authorization)
+      const known = stored?.record
+      if (known?.status === 'done')
+        return { grant: existing(await grants.read(known.guid), known.guid), created: false }
+      if (known?.status === 'failed') throw new Problem(known.code, known.detail)
+      const untilMs = known?.leaseUntilMs ?? clock.now()
+      await watch(context, exchanges, key, untilMs, seen => seen?.status !== 'under_way')
+    }
+  }
+
+  async function perform(
+    key: string,
+    request: ExchangeRequest,
+    authorization: Authorization | null,
+  ): Promise<Exchanged> {
+    const issuedAtMs = clock.now()
+    const { code, redirectUri } = request
+    const codeVerifier = authorization?.codeVerifier ?? null
+    const outcome = await slots.run('reader', () => provider.exchange({ code, redirectUri, codeVerifier }))
+    if (outcome.kind !== 'ok') throw await refused(key, authorization, outcome)
+
+    const expected = [authorization?.expectedGuid, request.guid].filter(guid => guid != null)
+    const resolved = await resolveGuid(context, outcome.value, request.guid ?? null)
+    const problem = whyNotTheirs(resolved, expected)
+    if (problem !== null || resolved.guid === null) {
+      const held = resolved.guid === null ? null : ((await context.stores.grants.read(resolved.guid))?.record ?? null)
+      if (!held?.pair.refreshToken.equals(outcome.value.pair.refreshToken)) giveBack(outcome.value, issuedAtMs)
+      throw await turnedAway(key, authorization, problem ?? guidUnresolved(resolved))
+    }
+
+    const grant = await grants.install({
+      guid: resolved.guid,
+      origin: 'authorization_code',
+      answer: outcome.value,
+      issuedAtMs,
+      requestedScope: authorization?.scope ?? client.scopes.join(' '),
+      username: null,
+      password: null,
+    })
+    await remember(key, { status: 'done', guid: grant.guid })
+    if (authorization !== null) await conclude(authorization, { guid: grant.guid })
+    return { grant, created: true }
+  }
+
+  /** What the provider's no means: the code is worthless, or still good, or nobody knows. */
+  async function refused(key: string, authorization: Authorization | null, failure: Failure): Promise<Problem> {
+    const isRejected = failure.kind === 'rejected' || failure.upstream.error === 'invalid_request'
+    if (isRejected) {
+      const detail =
+        'HealthTap refused the authorization code: it is unknown, used, expired, or for another redirect_uri.'
+      const problem = new Problem('authorization_code_rejected', detail, { upstream: failure.upstream })
+      await forget(key)
+      if (authorization !== null) await conclude(authorization, { error: problem.code })
+      return problem
+    }
+    const problem = problemOf(failure, 'the code exchange')
+    if (failure.kind === 'unknown') {
+      await remember(key, { status: 'failed', code: problem.code, detail: problem.message })
+      if (authorization !== null) await conclude(authorization, { error: problem.code })
+    } else {
+      await forget(key)
+    }
+    return problem
+  }
+
+  /** Tokens came, and nobody may have them. */
+  function giveBack(answer: TokenAnswer, issuedAtMs: number): void {
+    const lifetimeMs = answer.expiresInSeconds === null ? policy.defaultLifetimeMs : answer.expiresInSeconds * 1000
+    discards.discard(answer.guid ?? '(unresolved)', answer.pair, issuedAtMs + lifetimeMs)
+  }
+
+  async function turnedAway(key: string, authorization: Authorization | null, problem: Problem): Promise<Problem> {
+    await remember(key, { status: 'failed', code: problem.code, detail: problem.message })
+    if (authorization !== null) await conclude(authorization, { error: problem.code })
+    return problem
+  }
+
+  async function remember(
+    key: string,
+    outcome: { status: 'done'; guid: string } | { status: 'failed'; code: Problem['code']; detail: string },
+  ): Promise<void> {
+    const expiresAtMs = clock.now() + OUTCOME_LIFE_MS
+    await persist(context, () => change(exchanges, key, () => ({ ...outcome, expiresAtMs })))
+  }
+
+  /** Nothing was spent: the same code may be sent again. */
+  async function forget(key: string): Promise<void> {
+    await persist(context, () => change(exchanges, key, () => null))
+  }
+
+  async function conclude(authorization: Authorization, result: { guid: string } | { error: string }): Promise<void> {
+    await persist(context, () => authorizations.conclude(authorization.state, result))
+  }
+
+  return { exchange }
+}
+
+const outcomeUnknown = {
+  code: 'outcome_unknown',
+  detail: 'This code was sent to HealthTap by a process that did not live to see the answer. It is not sent again.',
+} as const
+
+function whyNotTheirs(resolved: Resolved, expected: readonly string[]): Problem | null {
+  if (resolved.guid === null || expected.every(guid => guid === resolved.guid)) return null
+  const detail = 'The person who authorized is not the one who was asked for. The new tokens are given back.'
+  return new Problem('guid_mismatch', detail)
+}
+
+function guidUnresolved(resolved: Resolved): Problem {
+  const detail =
+    "Neither HealthTap's answer nor the identity URL nor the request says whose grant this is. The new tokens are given back."
+  return new Problem('guid_unresolved', detail, resolved.upstream === null ? {} : { upstream: resolved.upstream })
+}
+
+/** A code and the redirect_uri it is bound to, without giving the code away. */
+function exchangeKey(request: ExchangeRequest): string {
+  return createHash('sha256').update(`${request.code.reveal()}\0${request.redirectUri}`).digest('base64url')
+}

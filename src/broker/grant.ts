@@ -1,0 +1,184 @@
+/**
+ * The life of a grant. Pure: each function takes the grant as it stands and returns the grant as it shall stand; whoever
+ * calls writes it by compare-and-set, so that a move either happens as a whole or not at all.
+ *
+ *   (nothing) ── authorized ─────────────▶ active
+ *   active ── attempted ─────────────────▶ active, with an attempt          any replica that finds no open lease
+ *   active, in_doubt ── rotated ─────────▶ active, version + 1              who holds the new pair, however late
+ *   active ── failed, nothing spent ─────▶ active, retried later            the attempt's owner
+ *   active ── failed, perhaps spent ─────▶ in_doubt, retried after the lease
+ *   active, in_doubt ── ended ───────────▶ reauthorization_required         only by invalid_grant, with nothing in doubt
+ *   reauthorization_required ── rotated ─▶ active                           a pair that comes late revives it
+ *   any ── authorized ───────────────────▶ active, version + 1              a new authorization outranks everything
+ *   any ── revoking ─────────────────────▶ revoking ── removed ─▶ (nothing) rotated on its way it stays revoking
+ */
+import { createHash } from 'node:crypto'
+import type { ProblemCode } from '../errors.ts'
+import type { Rotation } from '../ports/journal.ts'
+import type { TokenAnswer } from '../ports/provider.ts'
+import type { Grant, GrantOrigin } from '../ports/records.ts'
+import type { Secret } from '../ports/secret.ts'
+import { type RefreshPolicy, refreshDueAtMs } from './policy.ts'
+
+/** What a new authorization brought: by exchange, provisioning or import. */
+export interface Authorized {
+  readonly guid: string
+  readonly origin: GrantOrigin
+  readonly answer: TokenAnswer
+  /** When the request was sent: lifetimes count from there. */
+  readonly issuedAtMs: number
+  /** Taken where the answer does not repeat the scope. */
+  readonly requestedScope: string
+  /** null: leave what is known. */
+  readonly username: string | null
+  /** null: leave what is known. */
+  readonly password: Secret | null
+}
+
+/** A new grant, or the next version of `current`. */
+export function authorized(policy: RefreshPolicy, current: Grant | null, by: Authorized, nowMs: number): Grant {
+  const times = lifetimes(policy, by.guid, by.answer, by.issuedAtMs)
+  return {
+    guid: by.guid,
+    username: by.username ?? current?.username ?? null,
+    password: by.password ?? current?.password ?? null,
+    origin: by.origin,
+    scope: by.answer.scope ?? by.requestedScope,
+    status: 'active',
+    version: (current?.version ?? 0) + 1,
+    pair: by.answer.pair,
+    ...times,
+    dueAtMs: times.refreshDueAtMs,
+    attempt: null,
+    doubtUntilMs: null,
+    lastRefreshedAtMs: current?.lastRefreshedAtMs ?? null,
+    lastError: null,
+    createdAtMs: current?.createdAtMs ?? nowMs,
+    updatedAtMs: nowMs,
+  }
+}
+
+/** A renewal begins. An attempt that was left open by somebody puts the grant in doubt. */
+export function attempted(grant: Grant, by: { owner: string; leaseMs: number }, nowMs: number): Grant {
+  const abandoned = grant.attempt
+  const leaseUntilMs = nowMs + by.leaseMs
+  return {
+    ...grant,
+    status: abandoned !== null && grant.status === 'active' ? 'in_doubt' : grant.status,
+    attempt: {
+      owner: by.owner,
+      startedAtMs: nowMs,
+      leaseUntilMs,
+      refreshTokenFingerprint: fingerprint(grant.pair.refreshToken),
+    },
+    doubtUntilMs: abandoned === null ? grant.doubtUntilMs : abandoned.leaseUntilMs + by.leaseMs,
+    dueAtMs: leaseUntilMs,
+    updatedAtMs: nowMs,
+  }
+}
+
+/** What a refresh answer means for the grant whose `version` it replaces. */
+export function rotationFrom(policy: RefreshPolicy, grant: Grant, answer: TokenAnswer, issuedAtMs: number): Rotation {
+  const times = lifetimes(policy, grant.guid, answer, issuedAtMs)
+  return {
+    guid: grant.guid,
+    replacesVersion: grant.version,
+    spentFingerprint: fingerprint(grant.pair.refreshToken),
+    pair: answer.pair,
+    scope: answer.scope,
+    issuedAtMs,
+    accessTokenExpiresAtMs: times.accessTokenExpiresAtMs,
+    refreshTokenExpiresAtMs: times.refreshTokenExpiresAtMs,
+  }
+}
+
+/** Whether the pair that stands is the one whose refresh token brought the new pair. */
+export function isReplacedBy(grant: Grant, rotation: Rotation): boolean {
+  return (
+    grant.version === rotation.replacesVersion && fingerprint(grant.pair.refreshToken) === rotation.spentFingerprint
+  )
+}
+
+/** The new pair takes the old one's place. */
+export function rotated(policy: RefreshPolicy, grant: Grant, rotation: Rotation, nowMs: number): Grant {
+  const dueAtMs = refreshDueAtMs(policy, rotation)
+  const revoking = grant.status === 'revoking'
+  return {
+    ...grant,
+    status: revoking ? 'revoking' : 'active',
+    version: grant.version + 1,
+    pair: rotation.pair,
+    scope: rotation.scope ?? grant.scope,
+    issuedAtMs: rotation.issuedAtMs,
+    accessTokenExpiresAtMs: rotation.accessTokenExpiresAtMs,
+    refreshTokenExpiresAtMs: rotation.refreshTokenExpiresAtMs,
+    refreshDueAtMs: dueAtMs,
+    dueAtMs: revoking ? grant.dueAtMs : dueAtMs,
+    attempt: null,
+    doubtUntilMs: null,
+    lastRefreshedAtMs: nowMs,
+    lastError: null,
+    updatedAtMs: nowMs,
+  }
+}
+
+/** A renewal or revocation failed for now. `perhapsSpent`: the provider may have rotated, and we do not hold the pair. */
+export function failed(
+  grant: Grant,
+  failure: { code: ProblemCode; retryAtMs: number; perhapsSpent: boolean },
+  nowMs: number,
+): Grant {
+  return {
+    ...grant,
+    status: failure.perhapsSpent && grant.status === 'active' ? 'in_doubt' : grant.status,
+    attempt: null,
+    dueAtMs: failure.retryAtMs,
+    lastError: { code: failure.code, atMs: nowMs, attempts: (grant.lastError?.attempts ?? 0) + 1 },
+    updatedAtMs: nowMs,
+  }
+}
+
+/** The provider has ended it. The version stays, so that a pair which comes late can still be committed. */
+export function ended(grant: Grant, nowMs: number): Grant {
+  return {
+    ...grant,
+    status: 'reauthorization_required',
+    attempt: null,
+    doubtUntilMs: null,
+    dueAtMs: null,
+    lastError: { code: 'reauthorization_required', atMs: nowMs, attempts: (grant.lastError?.attempts ?? 0) + 1 },
+    updatedAtMs: nowMs,
+  }
+}
+
+/** From this write on nobody is given its token. */
+export function revoking(grant: Grant, nowMs: number): Grant {
+  return { ...grant, status: 'revoking', dueAtMs: nowMs, lastError: null, updatedAtMs: nowMs }
+}
+
+/** Whether somebody is renewing it at this moment. */
+export function isHeld(grant: Grant, nowMs: number): boolean {
+  return grant.attempt !== null && grant.attempt.leaseUntilMs > nowMs
+}
+
+/** When the last failure allows the next try; 0: at once. */
+export function retryNotBeforeMs(grant: Grant): number {
+  return grant.attempt === null && grant.lastError !== null ? (grant.dueAtMs ?? 0) : 0
+}
+
+/** A one-way name for a secret: 128 bits, enough to tell two apart, useless to guess from. */
+function fingerprint(secret: Secret): string {
+  return createHash('sha256').update(secret.reveal()).digest('base64url').slice(0, 22)
+}
+
+function lifetimes(policy: RefreshPolicy, guid: string, answer: TokenAnswer, issuedAtMs: number) {
+  const lifetimeMs = answer.expiresInSeconds === null ? policy.defaultLifetimeMs : answer.expiresInSeconds * 1000
+  const refreshLifetimeSeconds = answer.refreshTokenExpiresInSeconds
+  const accessTokenExpiresAtMs = issuedAtMs + lifetimeMs
+  return {
+    issuedAtMs,
+    accessTokenExpiresAtMs,
+    refreshTokenExpiresAtMs: refreshLifetimeSeconds === null ? null : issuedAtMs + refreshLifetimeSeconds * 1000,
+    refreshDueAtMs: refreshDueAtMs(policy, { guid, issuedAtMs, accessTokenExpiresAtMs }),
+  }
+}

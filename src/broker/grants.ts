@@ -1,0 +1,128 @@
+import { Problem } from '../errors.ts'
+import type { TokenAnswer } from '../ports/provider.ts'
+import type { Grant, GrantStatus, Provisioning } from '../ports/records.ts'
+import type { GrantPage } from '../ports/store.ts'
+import { type BrokerContext, change, existing, keep, persist } from './context.ts'
+import type { Discards } from './discards.ts'
+import { type Authorized, authorized } from './grant.ts'
+
+export interface GrantQuery {
+  readonly status?: GrantStatus | undefined
+  readonly username?: string | undefined
+  readonly limit: number
+  readonly cursor?: string | undefined
+}
+
+export interface GrantImport {
+  readonly guid: string
+  readonly answer: TokenAnswer
+  readonly username: string | null
+}
+
+export interface Grants {
+  /** Stores what an authorization brought, and discards the pair it takes the place of. Does not give up. */
+  install(by: Authorized): Promise<Grant>
+  /** A grant, whatever its status. Throws `grant_not_found`. */
+  read(guid: string): Promise<Grant>
+  /** Throws `validation_failed` for a cursor that was not given out here. */
+  list(query: GrantQuery): Promise<GrantPage>
+  /** Takes over a grant from elsewhere. Throws `username_taken` where the username belongs to another grant. */
+  import(request: GrantImport): Promise<{ grant: Grant; created: boolean }>
+  /** The grant is gone: its username is free again. */
+  forgetUsername(grant: Grant): Promise<void>
+}
+
+export function createGrants(context: BrokerContext, discards: Discards): Grants {
+  const { clock, client, events, policy } = context
+  const { grants, provisionings } = context.stores
+
+  async function install(by: Authorized): Promise<Grant> {
+    let replaced: Grant | null = null
+    const stored = await persist(context, () =>
+      change(grants, by.guid, current => {
+        replaced = current
+        // A write whose answer was lost may be done already: it is not done twice.
+        return current?.pair.refreshToken.equals(by.answer.pair.refreshToken) && current.issuedAtMs === by.issuedAtMs
+          ? keep
+          : authorized(policy, current, by, clock.now())
+      }),
+    )
+    if (stored === null) throw new Error('a grant was installed, and is not there')
+    discardReplaced(replaced, stored.record)
+    events.emit({ type: 'grant.stored', guid: by.guid, version: stored.record.version, origin: by.origin })
+    return stored.record
+  }
+
+  /** A provider may hand the same pair, or half of it, out again: then it is still needed. */
+  function discardReplaced(replaced: Grant | null, by: Grant): void {
+    if (replaced === null || replaced.status === 'reauthorization_required') return
+    const isStillNeeded =
+      replaced.pair.refreshToken.equals(by.pair.refreshToken) || replaced.pair.accessToken.equals(by.pair.accessToken)
+    if (!isStillNeeded) discards.discard(replaced.guid, replaced.pair, replaced.accessTokenExpiresAtMs)
+  }
+
+  async function read(guid: string): Promise<Grant> {
+    return (await grants.read(guid))?.record ?? existing(null, guid)
+  }
+
+  async function list(query: GrantQuery): Promise<GrantPage> {
+    if (query.username !== undefined) return await listByUsername(query.username, query.status)
+    const { limit } = query
+    const page = await grants.list({
+      limit,
+      ...(query.status === undefined ? {} : { status: query.status }),
+      ...(query.cursor === undefined ? {} : { cursor: query.cursor }),
+    })
+    if (page !== null) return page
+    throw new Problem('validation_failed', 'The cursor was not given out by this gateway.', {
+      errors: [{ path: 'query/cursor', message: 'is not a cursor' }],
+    })
+  }
+
+  async function listByUsername(username: string, status: GrantStatus | undefined): Promise<GrantPage> {
+    const known = (await provisionings.read(username))?.record
+    const grant = known?.status === 'done' ? (await grants.read(known.guid))?.record : undefined
+    const fits = grant !== undefined && (status === undefined || grant.status === status)
+    return { grants: fits ? [grant] : [], nextCursor: null }
+  }
+
+  async function importGrant(request: GrantImport): Promise<{ grant: Grant; created: boolean }> {
+    const before = (await grants.read(request.guid))?.record ?? null
+    if (request.username !== null) await claimUsername(request.username, request.guid)
+    const grant = await install({
+      guid: request.guid,
+      origin: 'import',
+      answer: request.answer,
+      issuedAtMs: clock.now(),
+      requestedScope: before?.scope ?? client.scopes.join(' '),
+      username: request.username,
+      password: null,
+    })
+    if (before?.username != null && before.username !== grant.username) await forgetUsername(before)
+    return { grant, created: before === null }
+  }
+
+  /** An import also settles a provisioning that was in doubt: an operator says whose name it is. */
+  async function claimUsername(username: string, guid: string): Promise<void> {
+    const claimed = await change(provisionings, username, (known): Provisioning | undefined => {
+      const isFree = known === null || known.status === 'in_doubt' || hasLapsed(known)
+      return isFree ? { status: 'done', guid } : keep
+    })
+    if (claimed?.record.status === 'done' && claimed.record.guid === guid) return
+    const detail = `The username ${username} belongs to another grant, or is being provisioned.`
+    throw new Problem('username_taken', detail, { errors: [{ path: '/username', message: 'is taken' }] })
+  }
+
+  function hasLapsed(known: Provisioning): boolean {
+    return known.status === 'under_way' && known.leaseUntilMs <= clock.now()
+  }
+
+  async function forgetUsername(grant: Grant): Promise<void> {
+    if (grant.username === null) return
+    const known = await provisionings.read(grant.username)
+    if (known?.record.status !== 'done' || known.record.guid !== grant.guid) return
+    await provisionings.write(grant.username, known.revision, null)
+  }
+
+  return { install, read, list, import: importGrant, forgetUsername }
+}

@@ -1,0 +1,80 @@
+/** The background loop: takes what is due from the schedule, and renews it, or goes on revoking it. */
+import type { Grant } from '../ports/records.ts'
+import { type Stored, StoreUnavailable } from '../ports/store.ts'
+import type { BrokerContext } from './context.ts'
+import type { Renewals } from './renewal.ts'
+import type { Revocations } from './revocation.ts'
+
+export interface Refresher {
+  /** Begins. Stops by itself when the context is closing. */
+  start(): void
+  /** Resolves when it has stopped, and what it began has ended. */
+  stopped(): Promise<void>
+}
+
+/** How soon a grant that has become due is found. */
+const LOOK_EVERY_MS = 500
+/** How long the loop rests when the store is away. */
+const STORE_AWAY_MS = 2_000
+
+export function createRefresher(
+  context: BrokerContext,
+  renewals: Renewals,
+  revocations: Revocations,
+  /** How many grants it works on at once. */
+  concurrency: number,
+): Refresher {
+  const { clock, closing, events, policy } = context
+  const { grants } = context.stores
+  const working = new Set<Promise<void>>()
+  let loop: Promise<void> = Promise.resolve()
+
+  async function run(): Promise<void> {
+    while (!closing.aborted) {
+      try {
+        const limit = concurrency - working.size
+        const isMore = limit === 0 || (await takeDue(limit)) === limit
+        await (isMore ? Promise.race(working) : clock.sleep(LOOK_EVERY_MS, closing))
+      } catch (error) {
+        events.emit({ type: 'refresher.failed', reason: reasonOf(error) })
+        await clock.sleep(STORE_AWAY_MS, closing)
+      }
+    }
+  }
+
+  async function takeDue(limit: number): Promise<number> {
+    const nowMs = clock.now()
+    const claimed = await grants.claimDue({ nowMs, untilMs: nowMs + policy.leaseMs, limit })
+    for (const stored of claimed) {
+      const work = tend(stored).finally(() => working.delete(work))
+      working.add(work)
+    }
+    return claimed.length
+  }
+
+  async function tend(stored: Stored<Grant>): Promise<void> {
+    const { guid, status, version } = stored.record
+    try {
+      if (status === 'revoking') await revocations.pursue(guid)
+      else await renewals.renew(guid, version, 'background', stored)
+    } catch (error) {
+      events.emit({ type: 'refresher.failed', reason: reasonOf(error) })
+    }
+  }
+
+  return {
+    start() {
+      loop = run()
+    },
+    async stopped() {
+      await loop
+      await Promise.allSettled(working)
+    },
+  }
+}
+
+/** What kind of failure, without its text: that may quote what failed. */
+function reasonOf(error: unknown): string {
+  if (error instanceof StoreUnavailable) return 'store_unavailable'
+  return error instanceof Error ? error.name : 'unknown'
+}

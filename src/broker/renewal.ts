@@ -1,0 +1,220 @@
+/**
+ * One renewal: lease and intent, request, commit. It belongs to the process, not to whoever asked for it: a caller who
+ * hangs up does not stop it, and everybody in the process who wants the same grant renewed waits for the same one.
+ */
+import { Problem } from '../errors.ts'
+import type { Rotation } from '../ports/journal.ts'
+import type { Failure } from '../ports/provider.ts'
+import type { Grant } from '../ports/records.ts'
+import type { Lane } from '../ports/slots.ts'
+import type { Stored } from '../ports/store.ts'
+import {
+  type BrokerContext,
+  change,
+  keep,
+  persist,
+  problemOf,
+  reauthorizationRequired,
+  renewalPutOff,
+  secondsUntil,
+} from './context.ts'
+import type { Discards } from './discards.ts'
+import { attempted, ended, failed, isHeld, isReplacedBy, retryNotBeforeMs, rotated, rotationFrom } from './grant.ts'
+import { retryAtMs } from './policy.ts'
+
+export type RenewalResult =
+  /** A pair newer than the one that was to be replaced stands: ours, or somebody else's. */
+  | { readonly kind: 'current'; readonly grant: Grant }
+  /** Another replica is at it. */
+  | { readonly kind: 'held'; readonly untilMs: number }
+  | { readonly kind: 'failed'; readonly problem: Problem }
+  | { readonly kind: 'gone' }
+
+export interface Renewals {
+  /** Renews unless a newer version than `version` stands. Throws `StoreUnavailable` where nothing was begun. */
+  renew(guid: string, version: number, lane: Lane, known?: Stored<Grant>): Promise<RenewalResult>
+  /** The renewal that is under way in this process; undefined: none. */
+  underWay(guid: string): Promise<RenewalResult> | undefined
+  /** Stores a rotation that an earlier process left in the journal. */
+  replay(rotation: Rotation): Promise<void>
+  /** Resolves when nothing is under way any more. */
+  idle(): Promise<void>
+}
+
+export function createRenewals(context: BrokerContext, discards: Discards): Renewals {
+  const { clock, policy, events, journal, provider, slots } = context
+  const { grants } = context.stores
+  const underWay = new Map<string, Promise<RenewalResult>>()
+
+  function renew(guid: string, version: number, lane: Lane, known?: Stored<Grant>): Promise<RenewalResult> {
+    const running = underWay.get(guid)
+    if (running !== undefined) {
+      if (lane === 'reader') slots.hurry(guid)
+      return running
+    }
+    const renewal = slots
+      .runNamed(guid, lane, () => renewOnce(guid, version, known))
+      .finally(() => underWay.delete(guid))
+    underWay.set(guid, renewal)
+    return renewal
+  }
+
+  async function renewOnce(guid: string, version: number, known?: Stored<Grant>): Promise<RenewalResult> {
+    const begun = await begin(guid, version, known)
+    if ('kind' in begun) return begun
+    const grant = begun.record
+    const issuedAtMs = clock.now()
+    const outcome = await provider.refresh(grant.pair.refreshToken)
+    if (outcome.kind !== 'ok') return await settle(begun, outcome)
+    return await commit(rotationFrom(policy, grant, outcome.value, issuedAtMs), begun)
+  }
+
+  /** Takes the lease and writes the intent in one step, on the version that was read: that is the look after the lock. */
+  async function begin(guid: string, version: number, known?: Stored<Grant>): Promise<RenewalResult | Stored<Grant>> {
+    let stopped: RenewalResult | null = null
+    const stored = await change(
+      grants,
+      guid,
+      grant => {
+        const nowMs = clock.now()
+        stopped = reasonNotTo(grant, version, nowMs)
+        if (stopped !== null || grant === null) return keep
+        return attempted(grant, { owner: context.owner, leaseMs: policy.leaseMs }, nowMs)
+      },
+      known,
+    )
+    return stopped ?? stored ?? { kind: 'gone' }
+  }
+
+  function reasonNotTo(grant: Grant | null, version: number, nowMs: number): RenewalResult | null {
+    if (grant === null) return { kind: 'gone' }
+    if (grant.version !== version) return { kind: 'current', grant }
+    if (grant.status === 'reauthorization_required')
+      return { kind: 'failed', problem: reauthorizationRequired(grant.guid) }
+    if (isHeld(grant, nowMs)) return { kind: 'held', untilMs: grant.attempt?.leaseUntilMs ?? nowMs }
+    if (retryNotBeforeMs(grant) > nowMs) return { kind: 'failed', problem: renewalPutOff(grant, nowMs) }
+    return null
+  }
+
+  /** Writes the pair down, for as long as it takes. `begun`: the grant as the attempt left it. */
+  async function commit(rotation: Rotation, begun: Stored<Grant>): Promise<RenewalResult> {
+    let known: Stored<Grant> | undefined = begun
+    let journaled = false
+    const result = await persist(
+      context,
+      () => commitOnce(rotation, known),
+      async () => {
+        known = undefined
+        if (!journaled) journaled = await putInJournal(rotation)
+      },
+    )
+    if (journaled) await journal.remove(rotation)
+    return result
+  }
+
+  async function commitOnce(rotation: Rotation, known?: Stored<Grant>): Promise<RenewalResult> {
+    let won = false
+    const stored = await change(
+      grants,
+      rotation.guid,
+      grant => {
+        won = grant !== null && isReplacedBy(grant, rotation)
+        return won && grant !== null ? rotated(policy, grant, rotation, clock.now()) : keep
+      },
+      known,
+    )
+    const grant = stored?.record ?? null
+    if (grant?.pair.refreshToken.equals(rotation.pair.refreshToken)) {
+      if (won) {
+        const late = clock.now() > rotation.issuedAtMs + policy.leaseMs
+        events.emit({ type: 'grant.renewed', guid: grant.guid, version: grant.version, late })
+      }
+      return { kind: 'current', grant }
+    }
+    discards.discard(rotation.guid, rotation.pair, rotation.accessTokenExpiresAtMs)
+    return grant === null ? { kind: 'gone' } : { kind: 'current', grant }
+  }
+
+  async function putInJournal(rotation: Rotation): Promise<boolean> {
+    const version = rotation.replacesVersion + 1
+    const journaled = await journal.put(rotation).then(
+      () => true,
+      () => false,
+    )
+    events.emit({ type: 'commit.delayed', guid: rotation.guid, version, journaled })
+    return journaled
+  }
+
+  /** What a failed attempt means for the grant: adopt a newer version, end it, or try again later. */
+  async function settle(begun: Stored<Grant>, failure: Failure): Promise<RenewalResult> {
+    const base = begun.record
+    const nowMs = clock.now()
+    const isRejected = failure.kind === 'rejected'
+    const definite = isRejected && (base.doubtUntilMs === null || base.doubtUntilMs <= nowMs)
+    const perhapsSpent = failure.kind === 'unknown' || (isRejected && !definite)
+    const retryMs = nextTry(base, failure, nowMs)
+    const problem = definite ? reauthorizationRequired(base.guid) : passing(failure, retryMs, nowMs)
+    const { code } = definite ? problem : problemOf(failure, 'a renewal')
+
+    let adopted: Grant | null = null
+    const settled = await change(
+      grants,
+      base.guid,
+      grant => {
+        adopted = null
+        if (grant === null) return keep
+        if (grant.version !== base.version) {
+          adopted = grant
+          return keep
+        }
+        if (grant.attempt?.startedAtMs !== base.attempt?.startedAtMs || !isOurs(grant)) return keep
+        if (definite) return grant.status === 'revoking' ? null : ended(grant, nowMs)
+        return failed(grant, { code, retryAtMs: retryMs, perhapsSpent }, nowMs)
+      },
+      begun,
+    )
+    if (adopted !== null) return { kind: 'current', grant: adopted }
+    if (settled === null) return { kind: 'gone' }
+    const { guid, version } = base
+    if (definite) events.emit({ type: 'grant.ended', guid, version })
+    else events.emit({ type: 'grant.renewal_failed', guid, version, code, retryAtMs: retryMs, inDoubt: perhapsSpent })
+    return { kind: 'failed', problem }
+  }
+
+  function isOurs(grant: Grant): boolean {
+    return grant.attempt?.owner === context.owner
+  }
+
+  function nextTry(grant: Grant, failure: Failure, nowMs: number): number {
+    const retryAfterSeconds = failure.kind === 'unavailable' ? failure.retryAfterSeconds : null
+    const backoff = retryAtMs({
+      nowMs,
+      attempts: (grant.lastError?.attempts ?? 0) + 1,
+      retryAfterMs: retryAfterSeconds === null ? null : retryAfterSeconds * 1000,
+      accessTokenExpiresAtMs: grant.accessTokenExpiresAtMs,
+      fraction: context.random.fraction(),
+    })
+    if (failure.kind === 'rejected') return Math.max(backoff, grant.doubtUntilMs ?? 0)
+    const mayStillRun = failure.kind === 'unknown' && !failure.settled
+    return mayStillRun ? Math.max(backoff, grant.attempt?.leaseUntilMs ?? 0) : backoff
+  }
+
+  function passing(failure: Failure, retryMs: number, nowMs: number): Problem {
+    if (failure.kind === 'client_refused') return problemOf(failure, 'a renewal')
+    const detail = 'HealthTap could not renew the token just now. The grant is kept, and is tried again.'
+    const retryAfterSeconds = secondsUntil(retryMs, nowMs)
+    return new Problem('provider_unavailable', detail, { retryAfterSeconds, upstream: failure.upstream })
+  }
+
+  return {
+    renew,
+    underWay: guid => underWay.get(guid),
+    async replay(rotation) {
+      await commitOnce(rotation)
+      await journal.remove(rotation)
+    },
+    async idle() {
+      while (underWay.size > 0) await Promise.allSettled(underWay.values())
+    },
+  }
+}

@@ -1,0 +1,84 @@
+import type { Grant } from '../ports/records.ts'
+import { type BrokerContext, change, existing, keep, problemOf } from './context.ts'
+import { REVOCABLE_LIFE_MS } from './discards.ts'
+import { failed, revoking } from './grant.ts'
+import type { Grants } from './grants.ts'
+import { retryAtMs } from './policy.ts'
+import type { Renewals } from './renewal.ts'
+
+export interface Revocations {
+  /** From the moment this has written, the grant is served to nobody. null: the provider has confirmed, it is gone. */
+  revoke(guid: string): Promise<Grant | null>
+  /** Goes on with a revocation that was begun. null: done. */
+  pursue(guid: string): Promise<Grant | null>
+}
+
+export function createRevocations(context: BrokerContext, renewals: Renewals, grants: Grants): Revocations {
+  const { clock, events, provider, slots } = context
+  const store = context.stores.grants
+  const underWay = new Map<string, Promise<Grant | null>>()
+
+  async function revoke(guid: string): Promise<Grant | null> {
+    const stored = await change(store, guid, grant => {
+      if (grant === null || grant.status === 'revoking') return keep
+      return revoking(grant, clock.now())
+    })
+    if (stored === null) return existing(null, guid)
+    events.emit({ type: 'grant.revoking', guid, version: stored.record.version })
+    return await pursue(guid)
+  }
+
+  function pursue(guid: string): Promise<Grant | null> {
+    const running = underWay.get(guid)
+    if (running !== undefined) return running
+    const work = once(guid).finally(() => underWay.delete(guid))
+    underWay.set(guid, work)
+    return work
+  }
+
+  async function once(guid: string): Promise<Grant | null> {
+    await renewals.underWay(guid)?.catch(() => {})
+    for (;;) {
+      const stored = await store.read(guid)
+      if (stored === null || stored.record.status !== 'revoking') return null
+      const grant = stored.record
+
+      // The provider ignores the revocation of a refresh token whose access token has expired: renew first.
+      if (grant.accessTokenExpiresAtMs - clock.now() < REVOCABLE_LIFE_MS) {
+        const result = await renewals.renew(guid, grant.version, 'background', stored)
+        if (result.kind === 'current') continue
+        return result.kind === 'gone' ? await gone(grant) : ((await store.read(guid))?.record ?? null)
+      }
+
+      const outcome = await slots.run('background', () => provider.revoke(grant.pair.refreshToken))
+      if (outcome.kind !== 'ok') {
+        const nowMs = clock.now()
+        const attempts = (grant.lastError?.attempts ?? 0) + 1
+        const retryAfterMs = outcome.kind === 'unavailable' ? (outcome.retryAfterSeconds ?? 0) * 1000 : null
+        const fraction = context.random.fraction()
+        const { accessTokenExpiresAtMs } = grant
+        const retryMs = retryAtMs({ nowMs, attempts, retryAfterMs, accessTokenExpiresAtMs, fraction })
+        const { code } = problemOf(outcome, 'a revocation')
+        return await putOff(grant, code, retryMs)
+      }
+      const removed = await store.write(guid, stored.revision, null)
+      if (removed.ok) return await gone(grant)
+    }
+  }
+
+  async function putOff(grant: Grant, code: Parameters<typeof failed>[1]['code'], retryMs: number) {
+    const stored = await change(store, grant.guid, current => {
+      if (current === null || current.status !== 'revoking' || current.version !== grant.version) return keep
+      return failed(current, { code, retryAtMs: retryMs, perhapsSpent: false }, clock.now())
+    })
+    return stored?.record ?? null
+  }
+
+  async function gone(grant: Grant): Promise<null> {
+    await grants.forgetUsername(grant)
+    events.emit({ type: 'grant.revoked', guid: grant.guid, version: grant.version })
+    return null
+  }
+
+  return { revoke, pursue }
+}

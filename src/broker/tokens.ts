@@ -1,0 +1,124 @@
+import { Problem } from '../errors.ts'
+import type { Grant } from '../ports/records.ts'
+import { StoreUnavailable } from '../ports/store.ts'
+import { type BrokerContext, existing, reauthorizationRequired, watch, within } from './context.ts'
+import { isHeld } from './grant.ts'
+import { neededTtlMs } from './policy.ts'
+import type { RenewalResult, Renewals } from './renewal.ts'
+
+export interface Tokens {
+  /**
+   * A grant whose access token the provider accepts and which lives at least `wishedTtlMs` (null: the configured least).
+   * Throws `grant_not_found`, `reauthorization_required`, `provider_unavailable`, `client_misconfigured`.
+   */
+  read(guid: string, wishedTtlMs: number | null): Promise<Grant>
+  /** As `read`, after the provider has refused the access token of `version`: that one is not answered again. */
+  report(guid: string, version: number): Promise<Grant>
+}
+
+/** How long a reader whose token lives waits for a renewal that has just begun: in `instant` mode it kills that token. */
+const POLITE_WAIT_MS = 500
+/** Rotations that one reader follows before giving up: only tokens that come expired take more than one. */
+const MOST_ROTATIONS = 3
+
+export function createTokens(context: BrokerContext, renewals: Renewals): Tokens {
+  const { clock, policy } = context
+  const { grants } = context.stores
+
+  async function read(guid: string, wishedTtlMs: number | null): Promise<Grant> {
+    const grant = servable((await grants.read(guid))?.record ?? null, guid)
+    if (lifeLeftMs(grant) < neededTtlMs(policy, grant, wishedTtlMs)) return await renewed(grant, isAlive)
+    return isBeingReplaced(grant) ? await afterRenewal(grant) : grant
+  }
+
+  async function report(guid: string, version: number): Promise<Grant> {
+    const grant = servable((await grants.read(guid))?.record ?? null, guid)
+    if (grant.version !== version) return await read(guid, null)
+    return await renewed(grant, candidate => isAlive(candidate) && candidate.version !== version)
+  }
+
+  function servable(grant: Grant | null, guid: string): Grant {
+    const found = existing(grant, guid)
+    if (found.status === 'reauthorization_required') throw reauthorizationRequired(guid)
+    return found
+  }
+
+  function lifeLeftMs(grant: Grant): number {
+    return grant.accessTokenExpiresAtMs - clock.now()
+  }
+
+  /** A second or more: less would be answered as `expires_in` 0. */
+  function isAlive(grant: Grant): boolean {
+    return lifeLeftMs(grant) >= 1000
+  }
+
+  function isBeingReplaced(grant: Grant): boolean {
+    return grant.attempt !== null && grant.attempt.startedAtMs > clock.now() - POLITE_WAIT_MS
+  }
+
+  /** Gives a renewal that has just begun the chance to end, and answers whichever pair stands then. */
+  async function afterRenewal(grant: Grant): Promise<Grant> {
+    const { guid } = grant
+    const untilMs = clock.now() + POLITE_WAIT_MS
+    const end = async () => {
+      await (renewals.underWay(guid) ?? watch(context, grants, guid, untilMs, now => now?.attempt == null))
+    }
+    try {
+      await within(context, untilMs, end)
+      const after = servable((await grants.read(guid))?.record ?? null, guid)
+      return isAlive(after) ? after : grant
+    } catch (error) {
+      if (error instanceof StoreUnavailable) return grant
+      throw error
+    }
+  }
+
+  /** The grant with a new pair; or as it is, where it cannot be renewed just now and is still `good`. */
+  async function renewed(grant: Grant, good: (grant: Grant) => boolean): Promise<Grant> {
+    let current = grant
+    for (let rotations = 0; rotations < MOST_ROTATIONS; rotations += 1) {
+      const result = await renewalOf(current, good)
+      if (result.kind === 'gone') return existing(null, grant.guid)
+      if (result.kind === 'failed') {
+        if (result.problem.code !== 'reauthorization_required' && good(current)) return current
+        throw result.problem
+      }
+      current = servable(result.grant, grant.guid)
+      if (good(current)) return current
+    }
+    throw new Problem('provider_response_invalid', 'HealthTap gives out tokens that have expired already.')
+  }
+
+  async function renewalOf(
+    grant: Grant,
+    good: (grant: Grant) => boolean,
+  ): Promise<Exclude<RenewalResult, { kind: 'held' }>> {
+    const untilMs = clock.now() + policy.leaseMs
+    try {
+      return (await within(context, untilMs, () => endOfRenewal(grant, untilMs))) ?? outOfTime()
+    } catch (error) {
+      if (error instanceof StoreUnavailable && good(grant)) return { kind: 'current', grant }
+      throw error
+    }
+  }
+
+  /** Renews; where another replica is at it, waits for what comes of that. null: not before `untilMs`. */
+  async function endOfRenewal(grant: Grant, untilMs: number) {
+    const { guid, version } = grant
+    while (clock.now() < untilMs) {
+      const result = await renewals.renew(guid, version, 'reader')
+      if (result.kind !== 'held') return result
+      await watch(context, grants, guid, Math.min(untilMs, result.untilMs), seen => {
+        return seen === null || seen.version !== version || !isHeld(seen, clock.now())
+      })
+    }
+    return null
+  }
+
+  function outOfTime(): RenewalResult & { kind: 'failed' } {
+    const detail = 'A renewal is under way and takes longer than a reader should wait. The grant is kept.'
+    return { kind: 'failed', problem: new Problem('provider_unavailable', detail, { retryAfterSeconds: 1 }) }
+  }
+
+  return { read, report }
+}

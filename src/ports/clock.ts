@@ -1,0 +1,6 @@
+export interface Clock {
+  /** Milliseconds since the epoch. */
+  now(): number
+  /** Resolves after `ms`, or at once when `signal` aborts: a sleeper that is woken early is not an error. */
+  sleep(ms: number, signal?: AbortSignal): Promise<void>
+}

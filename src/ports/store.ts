@@ -1,0 +1,70 @@
+import type { Authorization, Exchange, Grant, GrantStatus, Provisioning } from './records.ts'
+
+/** A record with its revision, which grows with every write of it. */
+export interface Stored<T> {
+  readonly revision: number
+  readonly record: T
+}
+
+/** The revision of a key under which nothing stands. */
+export const ABSENT = 0
+
+export type Written<T> =
+  | { readonly ok: true; readonly revision: number }
+  /** Somebody else wrote first: what stands there now (null: nothing), to decide anew from. */
+  | { readonly ok: false; readonly current: Stored<T> | null }
+
+/**
+ * Records under compare-and-set. Every change of the gateway's state is one `write`: the caller has read a record, has
+ * decided on the next one, and writes it if nothing came between. A store makes each write atomic and durable before it
+ * answers. All methods throw `StoreUnavailable`, and then the write may or may not have happened: read again.
+ */
+export interface RecordStore<T> {
+  /** null: nothing there, or expired. Throws `RecordUnreadable` where the record cannot be opened. */
+  read(key: string): Promise<Stored<T> | null>
+  /**
+   * Writes `next` (null: removes the record) if the key's revision is still `ifRevision` (`ABSENT`: nothing there).
+   * A write that is repeated because its answer was lost succeeds again.
+   */
+  write(key: string, ifRevision: number, next: T | null): Promise<Written<T>>
+}
+
+export interface GrantPage {
+  readonly grants: readonly Grant[]
+  /** null: this was the last page. */
+  readonly nextCursor: string | null
+}
+
+/** Grants by guid. A write also moves the grant in the schedule, by its `dueAtMs`, in the same step. */
+export interface GrantStore extends RecordStore<Grant> {
+  /**
+   * Takes up to `limit` grants due by `nowMs`, soonest first in each shard, and puts them off until `untilMs`: whoever
+   * takes them and dies hands them on to the next one by that. The records themselves stay untouched.
+   */
+  claimDue(claim: { nowMs: number; untilMs: number; limit: number }): Promise<readonly Stored<Grant>[]>
+  /**
+   * A page of at most `limit` grants, in no particular order. A grant that stays through the whole listing is shown at
+   * least once. `cursor` absent: from the beginning. Returns null for a cursor that was not given out here.
+   */
+  list(page: { status?: GrantStatus; limit: number; cursor?: string }): Promise<GrantPage | null>
+}
+
+/** What outlives a process. One object, since all of it lives and fails together. */
+export interface Stores {
+  readonly grants: GrantStore
+  readonly authorizations: RecordStore<Authorization>
+  readonly exchanges: RecordStore<Exchange>
+  readonly provisionings: RecordStore<Provisioning>
+  /** Resolves when the store answers; throws `StoreUnavailable`. */
+  ping(): Promise<void>
+  close(): Promise<void>
+}
+
+export class StoreUnavailable extends Error {
+  override readonly name = 'StoreUnavailable'
+}
+
+/** A record that is there and cannot be opened: sealed with a key we do not have, or damaged. It is left as it is. */
+export class RecordUnreadable extends Error {
+  override readonly name = 'RecordUnreadable'
+}
