@@ -1,0 +1,117 @@
+import type { Clock } from '../ports/clock.ts'
+import type { Grant } from '../ports/records.ts'
+import { ABSENT, type GrantPage, type GrantStore, type RecordStore, type Stored, type Stores } from '../ports/store.ts'
+import { authorizationExpiry, exchangeExpiry } from './expiry.ts'
+import { nextRevision } from './revision.ts'
+
+/** Everything in this process: for development and tests, and the model in simulation. Gone when the process ends. */
+export function createMemoryStores(clock: Clock): Stores {
+  return {
+    grants: createMemoryGrantStore(clock),
+    authorizations: createMemoryRecordStore(clock, authorizationExpiry),
+    exchanges: createMemoryRecordStore(clock, exchangeExpiry),
+    provisionings: createMemoryRecordStore(clock, () => null),
+    async ping() {},
+    async close() {},
+  }
+}
+
+/** How many writes may pass before expired records are swept out. */
+const SWEEP_EVERY_WRITES = 1_000
+
+function createMemoryRecordStore<T>(clock: Clock, expiresAtMs: (record: T) => number | null): RecordStore<T> {
+  const records = new Map<string, Stored<T>>()
+  let writes = 0
+
+  function read(key: string): Stored<T> | null {
+    const stored = records.get(key)
+    if (stored === undefined || hasExpired(stored)) return null
+    return stored
+  }
+
+  function hasExpired(stored: Stored<T>): boolean {
+    return (expiresAtMs(stored.record) ?? Number.POSITIVE_INFINITY) <= clock.now()
+  }
+
+  function sweep(): void {
+    writes += 1
+    if (writes % SWEEP_EVERY_WRITES !== 0) return
+    for (const [key, stored] of records) if (hasExpired(stored)) records.delete(key)
+  }
+
+  return {
+    async read(key) {
+      return read(key)
+    },
+    async write(key, ifRevision, next) {
+      sweep()
+      return compareAndSet(records, key, read(key), ifRevision, next, clock)
+    },
+  }
+}
+
+function compareAndSet<T>(
+  records: Map<string, Stored<T>>,
+  key: string,
+  current: Stored<T> | null,
+  ifRevision: number,
+  next: T | null,
+  clock: Clock,
+) {
+  if ((current?.revision ?? ABSENT) !== ifRevision) return { ok: false, current } as const
+  const revision = nextRevision(ifRevision, clock)
+  if (next === null) records.delete(key)
+  else records.set(key, { revision, record: next })
+  return { ok: true, revision } as const
+}
+
+function createMemoryGrantStore(clock: Clock): GrantStore {
+  const records = new Map<string, Stored<Grant>>()
+  /** guid -> when to look next; a claim moves it, and leaves the record. */
+  const due = new Map<string, number>()
+
+  return {
+    async read(guid) {
+      return records.get(guid) ?? null
+    },
+
+    async write(guid, ifRevision, next) {
+      const written = compareAndSet(records, guid, records.get(guid) ?? null, ifRevision, next, clock)
+      if (!written.ok) return written
+      if (next === null) due.delete(guid)
+      else due.set(guid, next.dueAtMs ?? Number.POSITIVE_INFINITY)
+      return written
+    },
+
+    async claimDue({ nowMs, untilMs, limit }) {
+      const ripe = [...due].filter(([, atMs]) => atMs <= nowMs)
+      const soonest = ripe.sort(([, first], [, second]) => first - second).slice(0, limit)
+      return soonest.flatMap(([guid]) => {
+        due.set(guid, untilMs)
+        return records.get(guid) ?? []
+      })
+    },
+
+    async list({ status, limit, cursor }): Promise<GrantPage | null> {
+      const after = cursor === undefined ? '' : guidOf(cursor)
+      if (after === null) return null
+      const rest = [...records.values()]
+        .map(stored => stored.record)
+        .filter(grant => grant.guid > after && (status === undefined || grant.status === status))
+        .sort((first, second) => (first.guid < second.guid ? -1 : 1))
+      const grants = rest.slice(0, limit)
+      const last = grants.at(-1)
+      const isMore = rest.length > limit && last !== undefined
+      return { grants, nextCursor: isMore ? cursorAfter(last.guid) : null }
+    },
+  }
+}
+
+function cursorAfter(guid: string): string {
+  return Buffer.from(`after:${guid}`).toString('base64url')
+}
+
+function guidOf(cursor: string): string | null {
+  const text = Buffer.from(cursor, 'base64url').toString()
+  return text.startsWith('after:') ? text.slice('after:'.length) : null
+}

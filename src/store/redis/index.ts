@@ -1,0 +1,42 @@
+import type { Clock } from '../../ports/clock.ts'
+import type { Stores } from '../../ports/store.ts'
+import { createCodec } from '../codec.ts'
+import { authorizationExpiry, exchangeExpiry } from '../expiry.ts'
+import type { Sealer } from '../sealing.ts'
+import { connectRedis, type RedisAddress } from './connection.ts'
+import { createRedisGrantStore } from './grants.ts'
+import { createKeys } from './keys.ts'
+import { createRedisRecordStore } from './records.ts'
+import { defineScripts, orUnavailable } from './scripts.ts'
+
+export interface RedisStoreOptions {
+  readonly address: RedisAddress
+  readonly prefix: string
+  readonly sealer: Sealer
+  readonly clock: Clock
+  /** Connection trouble, for the log; requests that need Redis fail on their own. */
+  readonly onConnectionError: (error: Error) => void
+}
+
+/** Everything in Redis, secrets sealed. Begins to connect at once, and reconnects by itself. */
+export function createRedisStores(options: RedisStoreOptions): Stores {
+  const { clock, sealer } = options
+  const client = connectRedis(options.address)
+  client.on('error', options.onConnectionError)
+  const shared = { client, scripts: defineScripts(client), codec: createCodec(sealer), clock }
+  const keys = createKeys(options.prefix)
+
+  return {
+    grants: createRedisGrantStore({ ...shared, keys }),
+    authorizations: createRedisRecordStore({ ...shared, keyOf: keys.state, expiresAtMs: authorizationExpiry }),
+    exchanges: createRedisRecordStore({ ...shared, keyOf: keys.code, expiresAtMs: exchangeExpiry }),
+    provisionings: createRedisRecordStore({ ...shared, keyOf: keys.username, expiresAtMs: () => null }),
+    async ping() {
+      // A read, since that is what a cluster or a server that is loading can refuse.
+      await orUnavailable(() => client.exists(keys.due(keys.shards[0] ?? '')))
+    },
+    async close() {
+      client.disconnect()
+    },
+  }
+}

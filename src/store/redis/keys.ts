@@ -1,0 +1,38 @@
+import { createHash } from 'node:crypto'
+
+/** Fixed for good: another number would look for every grant in another place. */
+const SHARD_COUNT = 64
+
+export interface Keys {
+  readonly shards: readonly string[]
+  shardOf(name: string): string
+  grant(guid: string): string
+  /** The schedule of a shard: guid -> when somebody should next look at it. */
+  due(shard: string): string
+  username(username: string): string
+  state(state: string): string
+  code(exchangeKey: string): string
+}
+
+/** The names of everything in Redis. `{sNNN}` is a hash tag: what belongs to a grant lies on one slot. */
+export function createKeys(prefix: string): Keys {
+  const shards = Array.from({ length: SHARD_COUNT }, (_, index) => `{s${String(index).padStart(3, '0')}}`)
+
+  function shardOf(name: string): string {
+    return shards[createHash('sha256').update(name).digest().readUInt32BE(0) % SHARD_COUNT] ?? ''
+  }
+
+  function key(shard: string, kind: string, name: string): string {
+    return `${prefix}:${shard}:${kind}:${name}`
+  }
+
+  return {
+    shards,
+    shardOf,
+    grant: guid => key(shardOf(guid), 'grant', guid),
+    due: shard => `${prefix}:${shard}:due`,
+    username: username => key(shardOf(username), 'username', createHash('sha256').update(username).digest('base64url')),
+    state: state => key(shardOf(state), 'state', state),
+    code: exchangeKey => key(shardOf(exchangeKey), 'code', exchangeKey),
+  }
+}

@@ -1,0 +1,43 @@
+import { readFileSync } from 'node:fs'
+import { StoreUnavailable } from '../../ports/store.ts'
+import type { RedisClient } from './connection.ts'
+
+/** The scripts of `lua/`, as functions. What each expects and answers is written on top of it. */
+export interface Scripts {
+  writeRecord(keys: readonly string[], args: readonly string[]): Promise<[1] | [0, string]>
+  claimDue(keys: readonly string[], args: readonly string[]): Promise<string[]>
+}
+
+export function defineScripts(client: RedisClient): Scripts {
+  return {
+    writeRecord: define(client, 'write_record'),
+    claimDue: define(client, 'claim_due'),
+  }
+}
+
+type Command = (numberOfKeys: number, ...keysAndArgs: string[]) => Promise<unknown>
+
+function define<Answer>(client: RedisClient, name: string) {
+  const lua = readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8')
+  client.defineCommand(name, { lua })
+  return async (keys: readonly string[], args: readonly string[]): Promise<Answer> => {
+    const command = (client as unknown as Record<string, Command>)[name]
+    if (command === undefined) throw new Error(`The script ${name} is not defined.`)
+    return await orUnavailable(() => command.call(client, keys.length, ...keys, ...args) as Promise<Answer>)
+  }
+}
+
+/** Whatever keeps Redis from doing it (no connection, a deadline, LOADING, READONLY, CLUSTERDOWN …), it was not done for sure. */
+export async function orUnavailable<T>(command: () => Promise<T>): Promise<T> {
+  try {
+    return await command()
+  } catch (error) {
+    throw new StoreUnavailable(`Redis did not do it: ${reasonOf(error)}`)
+  }
+}
+
+/** The first word of Redis's answer, or the kind of the failure: the text may quote keys and values. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof Error)) return 'unknown'
+  return /^[A-Z]{3,}(?= )/.exec(error.message)?.[0] ?? (error as NodeJS.ErrnoException).code ?? error.name
+}
