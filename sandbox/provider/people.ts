@@ -1,0 +1,57 @@
+import { newGuid, newToken } from './secrets.ts'
+
+export interface Person {
+  readonly guid: string
+  readonly username: string
+}
+
+/** Browsers that stay signed in. More than a developer ever has, and a bound all the same. */
+const MAX_SESSIONS = 1_000
+
+/**
+ * Everybody the sandbox knows, and who is signed in on which browser. A name is one person for as long as the sandbox
+ * runs, whether it came from the consent page or from `users.json`. People are kept forever, passwords never.
+ */
+export class People {
+  readonly #byUsername = new Map<string, Person>()
+  readonly #byGuid = new Map<string, Person>()
+  readonly #sessions = new Map<string, Person>()
+
+  /** The person of that name, made on first sight. */
+  signIn(username: string): Person {
+    return this.byUsername(username) ?? this.#add(username)
+  }
+
+  /** A new person, or null where the name is taken. */
+  create(username: string): Person | null {
+    return this.#byUsername.has(username) ? null : this.#add(username)
+  }
+
+  byUsername(username: string): Person | undefined {
+    return this.#byUsername.get(username)
+  }
+
+  byGuid(guid: string): Person | undefined {
+    return this.#byGuid.get(guid)
+  }
+
+  /** Returns the new session's id, for a cookie. */
+  openSession(person: Person): string {
+    const id = newToken()
+    this.#sessions.set(id, person)
+    const [oldest] = this.#sessions.keys()
+    if (this.#sessions.size > MAX_SESSIONS && oldest !== undefined) this.#sessions.delete(oldest)
+    return id
+  }
+
+  bySession(id: string): Person | undefined {
+    return this.#sessions.get(id)
+  }
+
+  #add(username: string): Person {
+    const person = { guid: newGuid(), username }
+    this.#byUsername.set(username, person)
+    this.#byGuid.set(person.guid, person)
+    return person
+  }
+}
