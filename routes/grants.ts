@@ -1,0 +1,216 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { Type } from 'typebox'
+import { Secret } from '../src/ports/secret.ts'
+import { problemAnswers } from '../src/schemas/answers.ts'
+import {
+  AccessToken,
+  Grant,
+  GrantList,
+  GrantStatus,
+  Guid,
+  RedirectUri,
+  ref,
+  Scope,
+  Seconds,
+  State,
+  Token,
+  Username,
+} from '../src/schemas/index.ts'
+import type { RouteOptions } from './options.ts'
+import { accessTokenView, grantView } from './views.ts'
+
+const ofGuid = Type.Object({ guid: Guid })
+
+const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, clock }) => {
+  app.post(
+    '/v1/grants',
+    {
+      config: { permission: 'authorize' },
+      schema: {
+        operationId: 'exchangeCode',
+        tags: ['Tap-in'],
+        summary: 'Exchange an authorization code',
+        description:
+          "The code exchange (RFC 6749, section 4.1.3). The guid comes from HealthTap's answer, else from the identity URL, else from `guid` here; where HealthTap names another one than `guid`, the tokens are given back. Repeating the same code and redirect_uri within ten minutes answers the same grant, and no second exchange. Permission: `authorize`.",
+        body: Type.Object(
+          {
+            code: Type.String({ minLength: 1, maxLength: 2048, pattern: '^[\\x20-\\x7e]+$', examples: ['3f1c…'] }),
+            redirect_uri: RedirectUri,
+            state: Type.Optional(State),
+            guid: Type.Optional(Guid),
+          },
+          { additionalProperties: false },
+        ),
+        response: {
+          200: {
+            description: 'It was exchanged before.',
+            content: { 'application/json': { schema: ref(AccessToken) } },
+          },
+          201: { description: 'It is exchanged.', content: { 'application/json': { schema: ref(AccessToken) } } },
+          ...problemAnswers(
+            'validation_failed',
+            'redirect_uri_not_allowed',
+            'state_invalid',
+            'authorization_code_rejected',
+            'access_denied',
+            'grant_not_found',
+            'guid_mismatch',
+            'payload_too_large',
+            'unsupported_media_type',
+            'client_misconfigured',
+            'provider_response_invalid',
+            'guid_unresolved',
+            'provider_unavailable',
+            'outcome_unknown',
+          ),
+        },
+      },
+    },
+    async (request, reply) => {
+      const { code, redirect_uri: redirectUri, state, guid } = request.body
+      const exchange = broker.exchanges.exchange({ code: new Secret(code), redirectUri, state, guid })
+      const { grant, created } = await exchange
+      reply
+        .code(created ? 201 : 200)
+        .header('cache-control', 'no-store')
+        .header('location', `/v1/grants/${grant.guid}`)
+      return accessTokenView(grant, broker.policy, clock.now())
+    },
+  )
+
+  app.get(
+    '/v1/grants',
+    {
+      config: { permission: 'grant:read' },
+      schema: {
+        operationId: 'listGrants',
+        tags: ['Grants'],
+        summary: 'All grants, page by page',
+        description:
+          'In no particular order. A grant that stays through the whole listing is shown at least once. Permission: `grant:read`.',
+        querystring: Type.Object(
+          {
+            status: Type.Optional(GrantStatus),
+            username: Type.Optional(Username),
+            limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 500, default: 50 })),
+            cursor: Type.Optional(Type.String({ maxLength: 512, pattern: '^[A-Za-z0-9_-]+$' })),
+          },
+          { additionalProperties: false },
+        ),
+        response: {
+          200: { description: 'A page.', content: { 'application/json': { schema: ref(GrantList) } } },
+          ...problemAnswers('validation_failed'),
+        },
+      },
+    },
+    async (request, reply) => {
+      const { status, username, limit = 50, cursor } = request.query
+      const page = await broker.grants.list({ status, username, limit, cursor })
+      reply.header('cache-control', 'no-store')
+      return { items: page.grants.map(grantView), next_cursor: page.nextCursor }
+    },
+  )
+
+  app.get(
+    '/v1/grants/:guid',
+    {
+      config: { permission: 'grant:read' },
+      schema: {
+        operationId: 'getGrant',
+        tags: ['Grants'],
+        summary: 'One grant',
+        description: 'Without its secrets, whatever its status. Permission: `grant:read`.',
+        params: ofGuid,
+        response: {
+          200: { description: 'The grant.', content: { 'application/json': { schema: ref(Grant) } } },
+          ...problemAnswers('validation_failed', 'grant_not_found'),
+        },
+      },
+    },
+    async (request, reply) => {
+      reply.header('cache-control', 'no-store')
+      return grantView(await broker.grants.read(request.params.guid))
+    },
+  )
+
+  app.put(
+    '/v1/grants/:guid',
+    {
+      config: { permission: 'grant:write' },
+      schema: {
+        operationId: 'importGrant',
+        tags: ['Grants'],
+        summary: 'Import a grant',
+        description:
+          'Takes over tokens that were obtained elsewhere, as the next version of the grant. A pair it takes the place of is revoked at HealthTap. Permission: `grant:write`.',
+        params: ofGuid,
+        body: Type.Object(
+          {
+            access_token: Token,
+            refresh_token: Token,
+            expires_in: { ...Seconds, description: 'Seconds the access token still lives.', examples: [7199] },
+            scope: Type.Optional(Scope),
+            username: Type.Optional(Username),
+            refresh_token_expires_in: Type.Optional(Seconds),
+          },
+          { additionalProperties: false },
+        ),
+        response: {
+          200: {
+            description: 'It took the place of another.',
+            content: { 'application/json': { schema: ref(Grant) } },
+          },
+          201: { description: 'It is new.', content: { 'application/json': { schema: ref(Grant) } } },
+          ...problemAnswers('validation_failed', 'username_taken', 'payload_too_large', 'unsupported_media_type'),
+        },
+      },
+    },
+    async (request, reply) => {
+      const { guid } = request.params
+      const { body } = request
+      const { grant, created } = await broker.grants.import({
+        guid,
+        username: body.username ?? null,
+        answer: {
+          pair: { accessToken: new Secret(body.access_token), refreshToken: new Secret(body.refresh_token) },
+          expiresInSeconds: body.expires_in,
+          refreshTokenExpiresInSeconds: body.refresh_token_expires_in ?? null,
+          scope: body.scope ?? null,
+          guid,
+        },
+      })
+      reply
+        .code(created ? 201 : 200)
+        .header('cache-control', 'no-store')
+        .header('location', `/v1/grants/${guid}`)
+      return grantView(grant)
+    },
+  )
+
+  app.delete(
+    '/v1/grants/:guid',
+    {
+      config: { permission: 'grant:write' },
+      schema: {
+        operationId: 'revokeGrant',
+        tags: ['Grants'],
+        summary: 'Revoke a grant',
+        description:
+          'From this moment on nobody is given its token. 204: revoked at HealthTap, and gone. 202: HealthTap has not confirmed it yet, and the gateway goes on trying. Permission: `grant:write`.',
+        params: ofGuid,
+        response: {
+          202: { description: 'Not yet confirmed.', content: { 'application/json': { schema: ref(Grant) } } },
+          204: { description: 'Gone.', type: 'null' },
+          ...problemAnswers('validation_failed', 'grant_not_found'),
+        },
+      },
+    },
+    async (request, reply) => {
+      const left = await broker.revocations.revoke(request.params.guid)
+      reply.code(left === null ? 204 : 202)
+      return left === null ? null : grantView(left)
+    },
+  )
+}
+
+export default grants

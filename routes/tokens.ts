@@ -1,0 +1,87 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { Type } from 'typebox'
+import { problemAnswers } from '../src/schemas/answers.ts'
+import { AccessToken, Guid, ref, Seconds, Version } from '../src/schemas/index.ts'
+import type { RouteOptions } from './options.ts'
+import { accessTokenView } from './views.ts'
+
+const tokens: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, clock }) => {
+  app.get(
+    '/v1/grants/:guid/token',
+    {
+      config: { permission: 'token:read' },
+      schema: {
+        operationId: 'getToken',
+        tags: ['Tokens'],
+        summary: 'A valid access token',
+        description:
+          'Always a token that HealthTap accepts. It is renewed first where it would not live long enough; many readers share one renewal. Where a renewal fails for a passing reason and the current token still lives, that one is answered. Permission: `token:read`.',
+        params: Type.Object({ guid: Guid }),
+        querystring: Type.Object(
+          {
+            min_ttl: Type.Optional({
+              ...Seconds,
+              description:
+                'Least seconds it has to live; default: `TOKEN_MIN_TTL_SECONDS`. Granted up to nine tenths of what a new token lives; a wish beyond a whole lifetime cannot be met and counts as none.',
+            }),
+          },
+          { additionalProperties: false },
+        ),
+        response: {
+          200: { description: 'The token.', content: { 'application/json': { schema: ref(AccessToken) } } },
+          ...problemAnswers(
+            'validation_failed',
+            'grant_not_found',
+            'reauthorization_required',
+            'client_misconfigured',
+            'provider_response_invalid',
+            'provider_unavailable',
+          ),
+        },
+      },
+    },
+    async (request, reply) => {
+      const { min_ttl: minTtlSeconds } = request.query
+      const wishedTtlMs = minTtlSeconds === undefined ? null : minTtlSeconds * 1000
+      const grant = await broker.tokens.read(request.params.guid, wishedTtlMs)
+      reply.header('cache-control', 'no-store')
+      return accessTokenView(grant, broker.policy, clock.now())
+    },
+  )
+
+  app.post(
+    '/v1/grants/:guid/refresh',
+    {
+      config: { permission: 'token:refresh' },
+      schema: {
+        operationId: 'reportRefusedToken',
+        tags: ['Tokens'],
+        summary: 'HealthTap refused this version',
+        description:
+          'Renews only if this version is still the current one, else answers the current one: any number of callers who report the same version cause one rotation. Permission: `token:refresh`.',
+        params: Type.Object({ guid: Guid }),
+        body: Type.Object({ version: Version }, { additionalProperties: false }),
+        response: {
+          200: { description: 'A newer token.', content: { 'application/json': { schema: ref(AccessToken) } } },
+          ...problemAnswers(
+            'validation_failed',
+            'grant_not_found',
+            'reauthorization_required',
+            'payload_too_large',
+            'unsupported_media_type',
+            'client_misconfigured',
+            'provider_response_invalid',
+            'provider_unavailable',
+          ),
+        },
+      },
+    },
+    async (request, reply) => {
+      const grant = await broker.tokens.report(request.params.guid, request.body.version)
+      reply.header('cache-control', 'no-store')
+      return accessTokenView(grant, broker.policy, clock.now())
+    },
+  )
+}
+
+export default tokens

@@ -1,0 +1,58 @@
+/** The broker's records as they go over the wire: the one place where milliseconds become RFC 3339 and seconds. */
+import type { Static } from 'typebox'
+import { type RefreshPolicy, rotatesAtMs } from '../src/broker/policy.ts'
+import type { Authorization, Grant } from '../src/ports/records.ts'
+import type { AccessToken, AuthorizationOutcome, Grant as GrantSchema } from '../src/schemas/index.ts'
+
+export function accessTokenView(grant: Grant, policy: RefreshPolicy, nowMs: number): Static<typeof AccessToken> {
+  return {
+    guid: grant.guid,
+    access_token: grant.pair.accessToken.reveal(),
+    token_type: 'bearer',
+    scope: grant.scope,
+    expires_in: Math.max(0, Math.floor((grant.accessTokenExpiresAtMs - nowMs) / 1000)),
+    expires_at: timeOf(grant.accessTokenExpiresAtMs),
+    rotates_at: timeOf(rotatesAtMs(policy, grant)),
+    version: grant.version,
+  }
+}
+
+export function grantView(grant: Grant): Static<typeof GrantSchema> {
+  return {
+    guid: grant.guid,
+    username: grant.username,
+    origin: grant.origin,
+    scope: grant.scope,
+    status: grant.status,
+    version: grant.version,
+    access_token_expires_at: timeOf(grant.accessTokenExpiresAtMs),
+    refresh_token_expires_at: timeOrNull(grant.refreshTokenExpiresAtMs),
+    refresh_due_at: timeOrNull(grant.dueAtMs),
+    last_refreshed_at: timeOrNull(grant.lastRefreshedAtMs),
+    last_error:
+      grant.lastError === null
+        ? null
+        : { code: grant.lastError.code, at: timeOf(grant.lastError.atMs), attempts: grant.lastError.attempts },
+    created_at: timeOf(grant.createdAtMs),
+    updated_at: timeOf(grant.updatedAtMs),
+  }
+}
+
+export function outcomeView(authorization: Authorization): Static<typeof AuthorizationOutcome> {
+  return {
+    state: authorization.state,
+    status: authorization.status,
+    ...(authorization.guid === null ? {} : { guid: authorization.guid }),
+    ...(authorization.error === null ? {} : { error: authorization.error }),
+    expires_at: timeOf(authorization.expiresAtMs),
+  }
+}
+
+/** RFC 3339, whole seconds, never later than the moment itself. */
+export function timeOf(atMs: number): string {
+  return new Date(atMs).toISOString().replace(/\.\d{3}Z$/, 'Z')
+}
+
+function timeOrNull(atMs: number | null): string | null {
+  return atMs === null ? null : timeOf(atMs)
+}

@@ -1,0 +1,104 @@
+/** The HTTP service, as a function: production, development and tests build this very app. */
+import { randomUUID } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import helmet from '@fastify/helmet'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import { Ajv, type Schema } from 'ajv'
+import Fastify, { type FastifyBaseLogger } from 'fastify'
+import auth from '../plugins/auth.ts'
+import health from '../plugins/health.ts'
+import problem from '../plugins/problem.ts'
+import swagger from '../plugins/swagger.ts'
+import authorizations from '../routes/authorizations.ts'
+import grants from '../routes/grants.ts'
+import tapIn from '../routes/tap-in.ts'
+import tokens from '../routes/tokens.ts'
+import users from '../routes/users.ts'
+import { createBroker } from './broker/broker.ts'
+import type { BrokerPorts } from './broker/context.ts'
+import { createCallers } from './callers/callers.ts'
+import type { Config } from './config.ts'
+import { sharedSchemas } from './schemas/index.ts'
+import { VERSION } from './version.ts'
+
+export interface AppPorts extends BrokerPorts {
+  readonly logger: FastifyBaseLogger
+}
+
+/** No request of the contract is larger; tokens, attributes and all. */
+const BODY_LIMIT_BYTES = 64 * 1024
+/** The broker's lease is this much longer than the provider's deadline: time to commit. */
+const LEASE_BEYOND_DEADLINE_MS = 5_000
+
+/** The app renews in the background from when it is ready until it is closed. Ports are closed by who opened them. */
+export async function buildApp(config: Config, ports: AppPorts) {
+  const app = Fastify({
+    loggerInstance: ports.logger,
+    bodyLimit: BODY_LIMIT_BYTES,
+    requestIdHeader: false,
+    genReqId: requestIdOf,
+    routerOptions: { maxParamLength: 256 },
+    disableRequestLogging: true,
+  }).withTypeProvider<TypeBoxTypeProvider>()
+
+  app.setValidatorCompiler(compileValidator())
+  app.addHook('onRequest', async (request, reply) => {
+    reply.header('x-request-id', request.id)
+  })
+  app.addHook('onResponse', async (request, reply) => {
+    const { method, routeOptions, caller } = request
+    const took = { status: reply.statusCode, ms: Math.round(reply.elapsedTime) }
+    request.log.info({ method, route: routeOptions.url ?? null, caller: caller?.name, ...took }, 'request')
+  })
+
+  await app.register(problem)
+  await app.register(helmet, { contentSecurityPolicy: { useDefaults: false, directives: API_CSP }, hsts: false })
+  await app.register(auth, { callers: createCallers(config.callers) })
+  await app.register(swagger, { version: VERSION })
+  for (const schema of sharedSchemas) app.addSchema(schema)
+
+  const broker = createBroker(
+    {
+      policy: {
+        marginMs: config.refreshMarginSeconds * 1000,
+        marginRatio: config.refreshMarginRatio,
+        minTtlMs: config.tokenMinTtlSeconds * 1000,
+        defaultLifetimeMs: config.defaultLifetimeSeconds * 1000,
+        leaseMs: config.providerTimeoutMs + LEASE_BEYOND_DEADLINE_MS,
+      },
+      client: config,
+      backgroundConcurrency: config.providerMaxConcurrency,
+    },
+    ports,
+  )
+  const options = { broker, clock: ports.clock }
+  await app.register(health, { pingStore: () => ports.stores.ping() })
+  await app.register(authorizations, options)
+  await app.register(grants, options)
+  await app.register(tapIn, options)
+  await app.register(tokens, options)
+  await app.register(users, options)
+
+  app.addHook('onReady', () => broker.start())
+  app.addHook('onClose', () => broker.stop())
+  return app
+}
+
+/** Nothing of the API is a page; the pages bring their own policy. */
+const API_CSP = { defaultSrc: ["'none'"], frameAncestors: ["'none'"] }
+
+/** Taken over where it is harmless to log, else made. */
+function requestIdOf(request: IncomingMessage): string {
+  const given = request.headers['x-request-id']
+  return typeof given === 'string' && /^[A-Za-z0-9._-]{1,128}$/.test(given) ? given : randomUUID()
+}
+
+/** Bodies are taken as they are; what comes as text by its nature (query, path) may become a number. */
+function compileValidator() {
+  const options = { allErrors: true, removeAdditional: false, useDefaults: true, strictTypes: false } as const
+  const asIs = new Ajv({ ...options, coerceTypes: false })
+  const fromText = new Ajv({ ...options, coerceTypes: true })
+  return ({ schema, httpPart }: { schema: unknown; httpPart?: string }) => {
+    return (httpPart === 'body' ? asIs : fromText).compile(schema as Schema)
+  }
+}

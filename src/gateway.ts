@@ -1,0 +1,72 @@
+/** Puts the parts together: real clock, real provider, Redis or memory, and the app on top. What it opens, it closes. */
+import type { DestinationStream, Logger } from 'pino'
+import { buildApp } from './app.ts'
+import type { Config, ServeConfig } from './config.ts'
+import { createLogger, loggedEvents } from './logging.ts'
+import type { Journal } from './ports/journal.ts'
+import type { Stores } from './ports/store.ts'
+import { createHealthTap } from './provider/healthtap.ts'
+import { createCodec } from './store/codec.ts'
+import { createMemoryStores } from './store/memory.ts'
+import { createRedisStores } from './store/redis/index.ts'
+import { createSealer } from './store/sealing.ts'
+import { systemClock } from './system/clock.ts'
+import { createFileJournal, noJournal } from './system/journal.ts'
+import { systemRandom } from './system/random.ts'
+import { createSlots } from './system/slots.ts'
+
+export interface Gateway {
+  readonly logger: Logger
+  /** Resolves with the address it listens on. */
+  listen(): Promise<string>
+  /** Finishes what is under way, stores what it brought, and lets go of everything. */
+  close(): Promise<void>
+}
+
+/** As `serve` runs it: on Redis, with a journal. `logTo` absent: standard output. */
+export async function createServedGateway(config: ServeConfig, logTo?: DestinationStream): Promise<Gateway> {
+  const logger = createLogger(config.logLevel, logTo)
+  const sealer = createSealer(config.encryptionKeys)
+  const onUnreadable = (file: string) => logger.error({ file }, 'a journal entry cannot be opened; it is left there')
+  const journal = createFileJournal(config.journalDir, createCodec(sealer), onUnreadable)
+  const stores = createRedisStores({
+    address: config.redis,
+    prefix: config.redisPrefix,
+    sealer,
+    clock: systemClock,
+    onConnectionError: error => logger.warn({ err: error }, 'redis connection'),
+  })
+  return await assemble(config, logger, stores, journal)
+}
+
+/** On the embedded store: all is gone when the process ends. */
+export async function createEmbeddedGateway(config: Config, logTo?: DestinationStream): Promise<Gateway> {
+  return await assemble(config, createLogger(config.logLevel, logTo), createMemoryStores(systemClock), noJournal)
+}
+
+async function assemble(config: Config, logger: Logger, stores: Stores, journal: Journal): Promise<Gateway> {
+  const provider = createHealthTap({
+    ...config,
+    timeoutMs: config.providerTimeoutMs,
+    connections: config.providerMaxConcurrency,
+  })
+  const app = await buildApp(config, {
+    clock: systemClock,
+    random: systemRandom,
+    slots: createSlots(config.providerMaxConcurrency),
+    events: loggedEvents(logger),
+    logger,
+    provider,
+    stores,
+    journal,
+  })
+  return {
+    logger,
+    listen: () => app.listen({ host: config.host, port: config.port }),
+    async close() {
+      await app.close()
+      await provider.close()
+      await stores.close()
+    },
+  }
+}

@@ -1,0 +1,49 @@
+import { type DestinationStream, type Logger, pino } from 'pino'
+import type { BrokerEvent, Events } from './ports/events.ts'
+
+/**
+ * JSON lines. Only what is listed here gets into a line: no headers, no query strings, no bodies, and of an error its kind
+ * and where it came from, but not its text, since that may quote what failed.
+ */
+export function createLogger(level: string, destination?: DestinationStream): Logger {
+  return pino(
+    {
+      level,
+      base: { service: 'healthtap-gateway' },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: label => ({ level: label }) },
+      serializers: { err: errorView, req: () => undefined, res: () => undefined },
+    },
+    destination ?? pino.destination({ sync: false }),
+  )
+}
+
+function errorView(error: unknown) {
+  if (!(error instanceof Error)) return { type: typeof error }
+  const frames = (error.stack ?? '').split('\n').filter(line => /^\s+at /.test(line))
+  const code = (error as NodeJS.ErrnoException).code
+  return { type: error.name, ...(typeof code === 'string' ? { code } : {}), stack: frames.map(line => line.trim()) }
+}
+
+/** How loud each event is. */
+const LEVELS: Readonly<Record<BrokerEvent['type'], 'info' | 'warn' | 'error'>> = {
+  'grant.stored': 'info',
+  'grant.renewed': 'info',
+  'grant.renewal_failed': 'warn',
+  'grant.ended': 'warn',
+  'grant.revoking': 'info',
+  'grant.revoked': 'info',
+  'pair.revoked': 'info',
+  'commit.delayed': 'error',
+  'refresher.failed': 'error',
+}
+
+/** The broker's events as log lines. */
+export function loggedEvents(logger: Logger): Events {
+  return {
+    emit(event) {
+      const { type, ...facts } = event
+      logger[LEVELS[type]](facts, type)
+    },
+  }
+}

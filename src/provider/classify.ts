@@ -1,0 +1,161 @@
+/**
+ * What a provider's answer means. Pure. The body's OAuth `error` decides, not the status: old servers answer 401 to every
+ * token error. Only where there is no such error does the status say whether anything can have been done.
+ */
+import type { Upstream } from '../errors.ts'
+import type { Outcome, TokenAnswer } from '../ports/provider.ts'
+import { Secret } from '../ports/secret.ts'
+
+export interface Answer {
+  readonly status: number
+  /** As received. */
+  readonly body: string
+  /** The `Retry-After` header; null: none. */
+  readonly retryAfter: string | null
+}
+
+export type Operation = 'exchange' | 'refresh' | 'users' | 'revoke' | 'identity'
+
+type Kind = 'rejected' | 'client_refused' | 'unavailable' | 'refused'
+
+/** RFC 6749, sections 4.1.2.1 and 5.2. An `error` that is not listed here is no OAuth error. */
+const OAUTH_ERRORS: Readonly<Record<string, Kind>> = {
+  invalid_grant: 'rejected',
+  invalid_client: 'client_refused',
+  unauthorized_client: 'client_refused',
+  temporarily_unavailable: 'unavailable',
+  slow_down: 'unavailable',
+  invalid_request: 'refused',
+  invalid_scope: 'refused',
+  unsupported_grant_type: 'refused',
+  access_denied: 'refused',
+  invalid_token: 'refused',
+  insufficient_scope: 'refused',
+}
+
+/** A guid is part of addresses and keys: what does not look like one is none. */
+const GUID = /^[A-Za-z0-9._~-]{1,128}$/
+const LONGEST_LIFETIME_SECONDS = 10 * 365 * 86_400
+
+/** Answers of the token endpoint, and of provisioning, which brings a token too. */
+export function classifyTokenAnswer(operation: Operation, answer: Answer): Outcome<TokenAnswer> {
+  const body = parseObject(answer.body)
+  const failure = failureOf(operation, answer, body)
+  if (failure !== null) return failure
+  const token = body === null ? null : tokenAnswerOf(body)
+  return token === null ? unreadable(answer) : { kind: 'ok', value: token }
+}
+
+/** RFC 7009, section 2.2: 200 for every token that is not valid any more; the body does not matter. */
+export function classifyRevocation(answer: Answer): Outcome<null> {
+  return failureOf('revoke', answer, parseObject(answer.body)) ?? { kind: 'ok', value: null }
+}
+
+/** `pointer`: where the guid stands (RFC 6901). */
+export function classifyIdentity(answer: Answer, pointer: string): Outcome<string | null> {
+  const body = parseObject(answer.body)
+  const failure = failureOf('identity', answer, body)
+  if (failure !== null) return failure
+  return body === null ? unreadable(answer) : { kind: 'ok', value: guidOf(resolvePointer(body, pointer)) }
+}
+
+function failureOf(
+  operation: Operation,
+  answer: Answer,
+  body: Readonly<Record<string, unknown>> | null,
+): Exclude<Outcome<never>, { kind: 'ok' }> | null {
+  const { status } = answer
+  const upstream = upstreamOf(status, body)
+  const retryAfterSeconds = secondsOf(answer.retryAfter)
+  const kind = upstream.error === undefined ? undefined : OAUTH_ERRORS[upstream.error]
+  if (kind === 'unavailable') return { kind, upstream, retryAfterSeconds }
+  if (kind !== undefined) return { kind, upstream }
+  if (status >= 200 && status < 300) return null
+  if (status === 429) return { kind: 'unavailable', upstream, retryAfterSeconds }
+  if (status >= 500) return { kind: 'unknown', upstream, settled: true, unreadable: false }
+  if (operation === 'users' && isNameTaken(status, body)) return { kind: 'conflict', upstream }
+  // Provisioning lies behind HTTP Basic alone: there, 401 is about our credentials. The token endpoint always says more.
+  if (operation === 'users' && status === 401) return { kind: 'client_refused', upstream }
+  return { kind: 'refused', upstream }
+}
+
+/** A taken name is documented nowhere: a conflict says it, and so does an unprocessable username. */
+function isNameTaken(status: number, body: Readonly<Record<string, unknown>> | null): boolean {
+  if (status === 409) return true
+  if (status !== 422 && status !== 400) return false
+  const text = JSON.stringify(body ?? {}).toLowerCase()
+  return text.includes('taken') || text.includes('exist')
+}
+
+/** What may be repeated to a caller: a listed OAuth error, and its description if it is plain and short. */
+function upstreamOf(status: number, body: Readonly<Record<string, unknown>> | null): Upstream {
+  const error = body?.error
+  if (typeof error !== 'string' || !(error in OAUTH_ERRORS)) return { status }
+  const description = body?.error_description
+  const isPlain = typeof description === 'string' && /^[\x20-\x7e]{1,300}$/.test(description)
+  return isPlain ? { status, error, error_description: withoutSecrets(description) } : { status, error }
+}
+
+/** A description that quotes a token or a code does not get on: whatever is long and without a space is cut out. */
+function withoutSecrets(text: string): string {
+  return text.replaceAll(/\S{20,}/g, '…')
+}
+
+/** RFC 6749, section 5.1; null: not a usable one. */
+function tokenAnswerOf(body: Readonly<Record<string, unknown>>): TokenAnswer | null {
+  const { access_token: accessToken, refresh_token: refreshToken, token_type: tokenType, scope } = body
+  if (!isToken(accessToken) || !isToken(refreshToken)) return null
+  if (tokenType !== undefined && String(tokenType).toLowerCase() !== 'bearer') return null
+  return {
+    pair: { accessToken: new Secret(accessToken), refreshToken: new Secret(refreshToken) },
+    expiresInSeconds: lifetimeOf(body.expires_in),
+    refreshTokenExpiresInSeconds: lifetimeOf(body.refresh_token_expires_in) ?? lifetimeOf(body.refresh_expires_in),
+    scope: typeof scope === 'string' && scope.length <= 2_000 ? scope : null,
+    guid: guidOf(body.guid),
+  }
+}
+
+/** RFC 6749, appendix A.12 and A.17: visible characters. */
+function isToken(value: unknown): value is string {
+  return typeof value === 'string' && /^[\x21-\x7e]{1,8192}$/.test(value)
+}
+
+/** Some servers send numbers as text. Anything else is as good as absent. */
+function lifetimeOf(value: unknown): number | null {
+  const seconds = typeof value === 'string' && /^\d{1,10}$/.test(value) ? Number(value) : value
+  if (typeof seconds !== 'number' || !Number.isFinite(seconds) || seconds < 0) return null
+  return Math.min(Math.floor(seconds), LONGEST_LIFETIME_SECONDS)
+}
+
+function guidOf(value: unknown): string | null {
+  const text = typeof value === 'number' ? String(value) : value
+  return typeof text === 'string' && GUID.test(text) ? text : null
+}
+
+function unreadable(answer: Answer): Outcome<never> {
+  return { kind: 'unknown', upstream: { status: answer.status }, settled: true, unreadable: true }
+}
+
+/** `Retry-After` in seconds (RFC 9110, section 10.2.3); its date form is left aside, since it needs the provider's clock. */
+function secondsOf(retryAfter: string | null): number | null {
+  return retryAfter !== null && /^\d{1,6}$/.test(retryAfter) ? Number(retryAfter) : null
+}
+
+function parseObject(text: string): Readonly<Record<string, unknown>> | null {
+  try {
+    const parsed: unknown = JSON.parse(text)
+    return typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed)
+      ? (parsed as Record<string, unknown>)
+      : null
+  } catch {
+    return null
+  }
+}
+
+function resolvePointer(document: unknown, pointer: string): unknown {
+  const names = pointer.split('/').slice(1)
+  return names.reduce<unknown>((value, name) => {
+    const field = name.replaceAll('~1', '/').replaceAll('~0', '~')
+    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[field] : undefined
+  }, document)
+}

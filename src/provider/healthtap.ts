@@ -1,0 +1,148 @@
+/** HealthTap over HTTP, as PROVIDER.md documents it: JSON bodies, HTTP Basic, one deadline for each request. */
+import { createHash } from 'node:crypto'
+import { Agent, request } from 'undici'
+import type { Outcome, Provider } from '../ports/provider.ts'
+import type { Secret } from '../ports/secret.ts'
+import { type Answer, classifyIdentity, classifyRevocation, classifyTokenAnswer } from './classify.ts'
+
+export interface HealthTapOptions {
+  readonly appId: string
+  readonly appSecret: Secret
+  readonly authorizeUrl: string
+  readonly apiUrl: string
+  /** null: nobody can be asked. */
+  readonly identityUrl: string | null
+  readonly identityPointer: string
+  readonly timeoutMs: number
+  /** Connections at once, at least as many as requests. */
+  readonly connections: number
+}
+
+/** No answer of a token endpoint is longer; what is longer is not read. */
+const LARGEST_ANSWER_BYTES = 64 * 1024
+
+/** Failures before anything was sent: whatever was asked for was not done. */
+const NEVER_SENT = new Set([
+  'ECONNREFUSED',
+  'EAI_AGAIN',
+  'ENOTFOUND',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENETDOWN',
+  'UND_ERR_CONNECT_TIMEOUT',
+  'CERT_HAS_EXPIRED',
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'ERR_TLS_CERT_ALTNAME_INVALID',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+])
+
+export interface HealthTap extends Provider {
+  close(): Promise<void>
+}
+
+export function createHealthTap(options: HealthTapOptions): HealthTap {
+  const { timeoutMs } = options
+  const agent = new Agent({
+    connections: options.connections,
+    connect: { timeout: Math.ceil(timeoutMs / 2) },
+    maxResponseSize: LARGEST_ANSWER_BYTES,
+  })
+  const credentials = Buffer.from(`${options.appId}:${options.appSecret.reveal()}`).toString('base64')
+  const basic = `Basic ${credentials}`
+  const apiUrl = options.apiUrl.replace(/\/+$/, '')
+
+  async function post<T>(path: string, body: object, classify: (answer: Answer) => Outcome<T>): Promise<Outcome<T>> {
+    const headers = { authorization: basic, 'content-type': 'application/json' }
+    return await send(`${apiUrl}${path}`, { method: 'POST', headers, body: JSON.stringify(body) }, classify)
+  }
+
+  async function send<T>(
+    url: string,
+    init: { method: 'GET' | 'POST'; headers: Record<string, string>; body?: string },
+    classify: (answer: Answer) => Outcome<T>,
+  ): Promise<Outcome<T>> {
+    try {
+      const response = await request(url, {
+        ...init,
+        headers: { ...init.headers, accept: 'application/json', 'user-agent': 'healthtap-gateway' },
+        dispatcher: agent,
+        signal: AbortSignal.timeout(timeoutMs),
+      })
+      const retryAfter = response.headers['retry-after']
+      return classify({
+        status: response.statusCode,
+        body: await response.body.text(),
+        retryAfter: typeof retryAfter === 'string' ? retryAfter : null,
+      })
+    } catch (error) {
+      return neverSent(error)
+        ? { kind: 'unavailable', upstream: {}, retryAfterSeconds: null }
+        : { kind: 'unknown', upstream: {}, settled: false, unreadable: false }
+    }
+  }
+
+  return {
+    authorizationUrl({ redirectUri, scope, state, codeVerifier }) {
+      const url = new URL(options.authorizeUrl)
+      url.searchParams.set('client_id', options.appId)
+      url.searchParams.set('response_type', 'code')
+      url.searchParams.set('redirect_uri', redirectUri)
+      url.searchParams.set('scope', scope)
+      url.searchParams.set('state', state)
+      if (codeVerifier !== null) {
+        url.searchParams.set('code_challenge', challengeOf(codeVerifier))
+        url.searchParams.set('code_challenge_method', 'S256')
+      }
+      return url.href
+    },
+
+    async exchange({ code, redirectUri, codeVerifier }) {
+      const body = {
+        grant_type: 'authorization_code',
+        code: code.reveal(),
+        client_id: options.appId,
+        redirect_uri: redirectUri,
+        ...(codeVerifier === null ? {} : { code_verifier: codeVerifier.reveal() }),
+      }
+      return await post('/oauth/token', body, answer => classifyTokenAnswer('exchange', answer))
+    },
+
+    async refresh(refreshToken) {
+      const body = { grant_type: 'refresh_token', refresh_token: refreshToken.reveal() }
+      return await post('/oauth/token', body, answer => classifyTokenAnswer('refresh', answer))
+    },
+
+    async createUser({ username, password, attributes }) {
+      const body = { ...attributes, username, password: password.reveal() }
+      return await post('/api/v2.1/users.json', body, answer => classifyTokenAnswer('users', answer))
+    },
+
+    async revoke(token) {
+      return await post('/oauth/revoke', { token: token.reveal() }, classifyRevocation)
+    },
+
+    async identify(accessToken) {
+      const { identityUrl } = options
+      if (identityUrl === null) return { kind: 'ok', value: null }
+      const headers = { authorization: `Bearer ${accessToken.reveal()}` }
+      return await send(identityUrl, { method: 'GET', headers }, answer => {
+        return classifyIdentity(answer, options.identityPointer)
+      })
+    },
+
+    async close() {
+      await agent.close()
+    },
+  }
+}
+
+/** RFC 7636, section 4.2. */
+function challengeOf(codeVerifier: Secret): string {
+  return createHash('sha256').update(codeVerifier.reveal()).digest('base64url')
+}
+
+function neverSent(error: unknown): boolean {
+  if (error instanceof AggregateError) return error.errors.every(neverSent)
+  return error instanceof Error && NEVER_SENT.has((error as NodeJS.ErrnoException).code ?? '')
+}

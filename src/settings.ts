@@ -1,0 +1,148 @@
+/** How the text of an environment variable becomes a setting. Pure: `config.ts` reads the environment. */
+import { type CallerEntry, PERMISSIONS } from './callers/callers.ts'
+import { Secret } from './ports/secret.ts'
+import { parseRedisAddress, type RedisAddress } from './store/redis/connection.ts'
+import type { EncryptionKey } from './store/sealing.ts'
+
+/** What is wrong with a text. The message never quotes it: it may be a secret. */
+export class SettingError extends Error {}
+
+export type Parse<T> = (text: string) => T
+
+export const text: Parse<string> = value => value
+
+export const secret: Parse<Secret> = value => new Secret(value)
+
+export function integer(minimum: number, maximum: number): Parse<number> {
+  return value => {
+    const number = /^\d{1,15}$/.test(value) ? Number(value) : Number.NaN
+    if (number >= minimum && number <= maximum) return number
+    throw new SettingError(`has to be a whole number from ${minimum} to ${maximum}`)
+  }
+}
+
+export const ratio: Parse<number> = value => {
+  const number = /^\d+(\.\d+)?$/.test(value) ? Number(value) : Number.NaN
+  if (number > 0 && number <= 0.9) return number
+  throw new SettingError('has to be a number above 0 and up to 0.9')
+}
+
+export const flag: Parse<boolean> = value => {
+  if (value === 'true' || value === 'false') return value === 'true'
+  throw new SettingError('has to be true or false')
+}
+
+export function oneOf<T extends string>(...choices: readonly T[]): Parse<T> {
+  return value => {
+    const found = choices.find(choice => choice === value)
+    if (found !== undefined) return found
+    throw new SettingError(`has to be one of ${choices.join(', ')}`)
+  }
+}
+
+/** https, or http to this machine: credentials and tokens travel there. */
+export const providerUrl: Parse<string> = value => {
+  const url = URL.canParse(value) ? new URL(value) : null
+  const isSafe = url?.protocol === 'https:' || (url?.protocol === 'http:' && isLoopback(url.hostname))
+  if (url !== null && isSafe && url.username === '' && url.password === '') return value
+  throw new SettingError('has to be an https:// address (http:// only on this machine), without credentials in it')
+}
+
+function isLoopback(hostname: string): boolean {
+  return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname)
+}
+
+/** Comma-separated; custom schemes included (RFC 8252, section 7.1). A fragment is not allowed (RFC 6749, section 3.1.2). */
+export const redirectUris: Parse<readonly string[]> = value => {
+  const uris = split(value, ',')
+  const isGood = (uri: string) => URL.canParse(uri) && !uri.includes('#') && !/^(javascript|data|file):/i.test(uri)
+  if (uris.length > 0 && uris.every(isGood)) return uris
+  throw new SettingError('has to be one or more absolute URIs without a fragment, comma-separated')
+}
+
+export const scopes: Parse<readonly string[]> = value => {
+  const names = split(value, ' ')
+  if (names.length > 0 && names.every(name => /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(name))) return names
+  throw new SettingError('has to be one or more scopes, space-separated')
+}
+
+export const origins: Parse<readonly string[]> = value => {
+  const all = split(value, ',')
+  const isOrigin = (origin: string) => URL.canParse(origin) && new URL(origin).origin === origin
+  if (all.every(isOrigin)) return all
+  throw new SettingError('has to be origins such as https://app.example.com, comma-separated, without a path')
+}
+
+/** RFC 6901. */
+export const jsonPointer: Parse<string> = value => {
+  if (/^(\/([^~/]|~[01])*)+$/.test(value)) return value
+  throw new SettingError('has to be a JSON pointer such as /guid')
+}
+
+export const redisPrefix: Parse<string> = value => {
+  if (/^[A-Za-z0-9._:-]{1,64}$/.test(value)) return value
+  throw new SettingError('has to be 1 to 64 letters, digits and . _ : -')
+}
+
+export const redisUrl: Parse<RedisAddress> = value => {
+  const address = parseRedisAddress(value)
+  if (address !== null) return address
+  throw new SettingError(
+    'has to be redis://host:6379, rediss://host:6379, redis+sentinel://h1,h2/NAME or redis+cluster://h1,h2,h3',
+  )
+}
+
+export const encryptionKeys: Parse<readonly [EncryptionKey, ...EncryptionKey[]]> = value => {
+  const [first, ...others] = split(value, ',').map(encryptionKey)
+  const ids = new Set([first, ...others].map(key => key?.id))
+  if (first !== undefined && ids.size === others.length + 1) return [first, ...others]
+  throw new SettingError('has to name each key once; make one with: npx healthtap-gateway keygen')
+}
+
+function encryptionKey(entry: string): EncryptionKey {
+  const [, id, base64] = /^([A-Za-z0-9_-]{1,32}):([A-Za-z0-9+/_-]{43}=?)$/.exec(entry) ?? []
+  if (id !== undefined && base64 !== undefined) return { id, key: Buffer.from(base64, 'base64') }
+  throw new SettingError('has to be id:base64(32 bytes), comma-separated; make one with: npx healthtap-gateway keygen')
+}
+
+export const callers: Parse<readonly CallerEntry[]> = value => {
+  const entries = parseJson(value)
+  if (!Array.isArray(entries) || entries.length === 0) {
+    throw new SettingError(
+      'has to be a JSON array with at least one caller; make one with: npx healthtap-gateway caller',
+    )
+  }
+  const wrong = entries.flatMap((entry, index) => whatIsWrong(entry).map(message => `[${index}]${message}`))
+  if (wrong.length > 0) throw new SettingError(wrong.join('; '))
+  return entries as CallerEntry[]
+}
+
+function whatIsWrong(entry: unknown): string[] {
+  if (typeof entry !== 'object' || entry === null) return [' has to be an object']
+  const { name, key_sha256: hash, permissions, ...others } = entry as Record<string, unknown>
+  const allowed = [...PERMISSIONS, '*'] as readonly unknown[]
+  const isAllowed = Array.isArray(permissions) && permissions.every(permission => allowed.includes(permission))
+  return [
+    ...(typeof name === 'string' && /^[\w.-]{1,64}$/.test(name)
+      ? []
+      : ['.name has to be 1 to 64 letters, digits, . _ -']),
+    ...(typeof hash === 'string' && /^[0-9a-f]{64}$/i.test(hash) ? [] : ['.key_sha256 has to be 64 hex digits']),
+    ...(isAllowed ? [] : [`.permissions has to be a list of ${allowed.join(', ')}`]),
+    ...Object.keys(others).map(field => `.${field} is not known`),
+  ]
+}
+
+function parseJson(value: string): unknown {
+  try {
+    return JSON.parse(value)
+  } catch {
+    throw new SettingError('is not valid JSON')
+  }
+}
+
+function split(value: string, separator: string): string[] {
+  return value
+    .split(separator)
+    .map(part => part.trim())
+    .filter(part => part !== '')
+}

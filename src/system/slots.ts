@@ -1,0 +1,25 @@
+import PQueue from 'p-queue'
+import type { Lane, Slots } from '../ports/slots.ts'
+
+const PRIORITY: Readonly<Record<Lane, number>> = { reader: 1, background: 0 }
+
+/** At most `concurrency` tasks at once; a reader's goes before those that wait in the background. */
+export function createSlots(concurrency: number): Slots {
+  const queue = new PQueue({ concurrency })
+  const waiting = new Set<string>()
+
+  return {
+    run: (lane, task) => queue.add(task, { priority: PRIORITY[lane] }),
+    runNamed(name, lane, task) {
+      waiting.add(name)
+      const begin = () => {
+        waiting.delete(name)
+        return task()
+      }
+      return queue.add(begin, { id: name, priority: PRIORITY[lane] })
+    },
+    hurry(name) {
+      if (waiting.has(name)) queue.setPriority(name, PRIORITY.reader)
+    },
+  }
+}
