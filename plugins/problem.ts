@@ -21,7 +21,7 @@ export default fp(
   { name: 'problem' },
 )
 
-export function sendProblem(request: FastifyRequest, reply: FastifyReply, problem: Problem) {
+function sendProblem(request: FastifyRequest, reply: FastifyReply, problem: Problem) {
   if (problem.retryAfterSeconds !== undefined) reply.header('retry-after', problem.retryAfterSeconds)
   return reply
     .code(problem.status)

@@ -34,7 +34,7 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
           "The code exchange (RFC 6749, section 4.1.3). The guid comes from HealthTap's answer, else from the identity URL, else from `guid` here; where HealthTap names another one than `guid`, the tokens are given back. Repeating the same code and redirect_uri within ten minutes answers the same grant, and no second exchange. Permission: `authorize`.",
         body: Type.Object(
           {
-            code: Type.String({ minLength: 1, maxLength: 2048, pattern: '^[\\x20-\\x7e]+$', examples: ['3f1c…'] }),
+            code: Type.String({ minLength: 1, maxLength: 2048, pattern: '^[\\x20-\\x7e]+$', examples: ['3f1c0b7a9d'] }),
             redirect_uri: RedirectUri,
             state: Type.Optional(State),
             guid: Type.Optional(Guid),

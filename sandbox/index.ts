@@ -2,7 +2,7 @@ import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { buildSandbox, type SandboxOptions } from './app.ts'
 
-export { buildSandbox, type SandboxOptions } from './app.ts'
+export type { SandboxOptions } from './app.ts'
 
 export interface RunningSandbox {
   /** Where it listens, without a slash at the end. */

@@ -4,7 +4,7 @@ import type { IncomingMessage } from 'node:http'
 import helmet from '@fastify/helmet'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { Ajv, type Schema } from 'ajv'
-import Fastify, { type FastifyBaseLogger } from 'fastify'
+import Fastify, { type FastifyBaseLogger, LogController } from 'fastify'
 import auth from '../plugins/auth.ts'
 import health from '../plugins/health.ts'
 import problem from '../plugins/problem.ts'
@@ -38,7 +38,7 @@ export async function buildApp(config: Config, ports: AppPorts) {
     requestIdHeader: false,
     genReqId: requestIdOf,
     routerOptions: { maxParamLength: 256 },
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
   }).withTypeProvider<TypeBoxTypeProvider>()
 
   app.setValidatorCompiler(compileValidator())

@@ -6,7 +6,7 @@ import * as settings from './settings.ts'
 import type { RedisAddress } from './store/redis/connection.ts'
 import type { EncryptionKey } from './store/sealing.ts'
 
-export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
+const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 
 /** What the gateway needs to know, whatever it stores its grants in. */
 export interface Config {

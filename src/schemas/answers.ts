@@ -12,16 +12,8 @@ const EVERYWHERE: readonly ProblemCode[] = [
 ]
 
 /** The `response` part of a route for its problems: one entry a status, which names the codes. */
-export function problemAnswers(...codes: readonly ProblemCode[]) {
-  return answersFor([...codes, ...EVERYWHERE])
-}
-
-/** As `problemAnswers`, for routes that everybody may ask. */
-export function publicProblemAnswers(...codes: readonly ProblemCode[]) {
-  return answersFor([...codes, 'internal_error'])
-}
-
-function answersFor(codes: readonly ProblemCode[]) {
+export function problemAnswers(...own: readonly ProblemCode[]) {
+  const codes = [...own, ...EVERYWHERE]
   const byStatus = new Map<number, ProblemCode[]>()
   for (const code of codes) byStatus.set(PROBLEMS[code].status, [...(byStatus.get(PROBLEMS[code].status) ?? []), code])
   return Object.fromEntries(

@@ -16,7 +16,7 @@ export const Guid = Type.String({
   examples: [exampleGuid],
 })
 
-export const Time = Type.String({ format: 'date-time', examples: ['2026-11-23T17:20:00Z'] })
+const Time = Type.String({ format: 'date-time', examples: ['2026-11-23T17:20:00Z'] })
 const TimeOrNull = Type.Union([Time, Type.Null()])
 export const Scope = Type.String({
   minLength: 1,

@@ -1,0 +1,111 @@
+/** Everything in one process, for the first five minutes. */
+import { randomBytes } from 'node:crypto'
+import { startSandbox } from '../../sandbox/index.ts'
+import type { Config } from '../config.ts'
+import { createEmbeddedGateway } from '../gateway.ts'
+import { Secret } from '../ports/secret.ts'
+import { newCaller } from './keys.ts'
+import { closeGracefully } from './serve.ts'
+
+export interface DevArguments {
+  readonly port: number
+  readonly sandboxPort: number
+  readonly rotation: 'instant' | 'on_use'
+  readonly tokenLifetime: number
+}
+
+const HOST = '127.0.0.1'
+const SCOPES = ['profile_read', 'profile_write']
+
+export async function dev(options: DevArguments): Promise<void> {
+  const appId = randomBytes(32).toString('hex')
+  const appSecret = randomBytes(32).toString('hex')
+  const gatewayUrl = `http://${HOST}:${options.port}`
+  const callbackUri = `${gatewayUrl}/tap-in/callback`
+  const sandbox = await startSandbox({
+    port: options.sandboxPort,
+    appId,
+    appSecret,
+    redirectUris: [callbackUri],
+    rotation: options.rotation,
+    tokenLifetimeSeconds: options.tokenLifetime,
+  })
+
+  const { apiKey, entry } = newCaller('development', ['*'])
+  const config: Config = {
+    host: HOST,
+    port: options.port,
+    appId,
+    appSecret: new Secret(appSecret),
+    authorizeUrl: `${sandbox.url}/oauth/authorize`,
+    apiUrl: sandbox.url,
+    identityUrl: `${sandbox.url}/api/v2.1/me.json`,
+    identityPointer: '/guid',
+    redirectUris: [callbackUri],
+    scopes: SCOPES,
+    pkce: true,
+    providerTimeoutMs: 10_000,
+    providerMaxConcurrency: 32,
+    callers: [entry],
+    refreshMarginSeconds: 600,
+    refreshMarginRatio: 0.2,
+    tokenMinTtlSeconds: 30,
+    defaultLifetimeSeconds: 3_600,
+    returnToOrigins: [],
+    requireState: false,
+    logLevel: 'warn',
+  }
+  const gateway = await createEmbeddedGateway(config)
+  await gateway.listen()
+  const close = async () => {
+    await gateway.close()
+    await sandbox.close()
+  }
+  closeGracefully({ logger: gateway.logger, close }, 5_000)
+  process.stdout.write(walkThrough({ gatewayUrl, sandboxUrl: sandbox.url, apiKey, appId, callbackUri }))
+}
+
+interface Addresses {
+  readonly gatewayUrl: string
+  readonly sandboxUrl: string
+  readonly apiKey: string
+  readonly appId: string
+  readonly callbackUri: string
+}
+
+function walkThrough({ gatewayUrl, sandboxUrl, apiKey, appId, callbackUri }: Addresses): string {
+  return `
+HealthTap auth gateway, for development: everything is in memory, and gone when you press Ctrl-C.
+
+  Gateway          ${gatewayUrl}
+  Docs             ${gatewayUrl}/docs        (press Authorize, enter the key, try it out)
+  Sandbox          ${sandboxUrl}     a stand-in for HealthTap: ${sandboxUrl}/sandbox
+  Development key  ${apiKey}
+
+Paste these into another terminal, one after the other.
+
+0. The key and the address, for the commands below
+
+  export GATEWAY=${gatewayUrl} KEY=${apiKey}
+
+1. Make a HealthTap user for your user 4711, and read a token for them
+
+  GUID=$(curl -s $GATEWAY/v1/users -H "Authorization: Bearer $KEY" -H 'content-type: application/json' -d '{"username":"4711"}' | grep -o '"guid":"[^"]*"' | cut -d'"' -f4); echo $GUID
+  curl -s $GATEWAY/v1/grants/$GUID/token -H "Authorization: Bearer $KEY"; echo
+
+2. Tap-in: begin an authorization, open its authorization_url in a browser, press Allow
+
+  STATE=$(curl -s $GATEWAY/v1/authorizations -H "Authorization: Bearer $KEY" -H 'content-type: application/json' -d '{}' | tee /dev/stderr | grep -o '"state":"[^"]*"' | head -1 | cut -d'"' -f4); echo
+  curl -s $GATEWAY/v1/authorizations/$STATE -H "Authorization: Bearer $KEY"; echo
+
+3. The same without a browser: ask the sandbox for a code as "ada", and exchange it yourself
+
+  CODE=$(curl -si ${sandboxUrl}/oauth/authorize -d client_id=${appId} --data-urlencode redirect_uri=${callbackUri} -d scope=profile_read -d username=ada -d decision=allow | grep -i '^location:' | sed 's/.*code=\\([^&[:space:]]*\\).*/\\1/'); echo $CODE
+  curl -s $GATEWAY/v1/grants -H "Authorization: Bearer $KEY" -H 'content-type: application/json' -d "{\\"code\\":\\"$CODE\\",\\"redirect_uri\\":\\"${callbackUri}\\"}"; echo
+
+4. What the gateway holds (no secrets in it)
+
+  curl -s $GATEWAY/v1/grants -H "Authorization: Bearer $KEY"; echo
+
+`
+}

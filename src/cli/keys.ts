@@ -1,0 +1,14 @@
+import { randomBytes } from 'node:crypto'
+import { type CallerEntry, hashApiKey } from '../callers/callers.ts'
+
+/** 256 bits, under a name that sorts by day and does not repeat. */
+export function newEncryptionKey(): string {
+  const day = new Date().toISOString().slice(0, 10).replaceAll('-', '')
+  return `k${day}-${randomBytes(3).toString('hex')}:${randomBytes(32).toString('base64')}`
+}
+
+export function newCaller(name: string, permissions: readonly string[]): { apiKey: string; entry: CallerEntry } {
+  const apiKey = `htgw_${randomBytes(32).toString('base64url')}`
+  const entry = { name, key_sha256: hashApiKey(apiKey), permissions: permissions as CallerEntry['permissions'] }
+  return { apiKey, entry }
+}

@@ -1,0 +1,125 @@
+#!/usr/bin/env node
+/** The command line. Exit codes: 0 done, 1 failed, 2 asked for wrongly. */
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { PERMISSIONS } from './callers/callers.ts'
+import { newCaller, newEncryptionKey } from './cli/keys.ts'
+import { ConfigError } from './config.ts'
+import { VERSION } from './version.ts'
+
+const program = new Command('healthtap-gateway')
+  .description(
+    'Token broker for HealthTap Cloud: holds the app secret and the refresh tokens, hands out access tokens.',
+  )
+  .version(VERSION)
+  .exitOverride()
+  .showHelpAfterError('(add --help for what it takes)')
+
+program
+  .command('serve')
+  .description('The service, on Redis. Settings come from the environment; see the README.')
+  .action(async () => {
+    const { serve } = await import('./cli/serve.ts')
+    await serve()
+  })
+
+program
+  .command('dev')
+  .description('Gateway, embedded store and HealthTap sandbox in one process, with commands to try it. Loopback only.')
+  .option('--port <port>', "the gateway's port", portNumber, 3000)
+  .option('--sandbox-port <port>', "the sandbox's port", portNumber, 3001)
+  .addOption(rotationOption())
+  .option('--token-lifetime <seconds>', 'how long access tokens live', seconds, 7200)
+  .action(async options => {
+    const { dev } = await import('./cli/dev.ts')
+    await dev(options)
+  })
+
+program
+  .command('sandbox')
+  .description('The HealthTap stand-in alone, on 127.0.0.1. It believes any name: never a place for real people.')
+  .option('--port <port>', 'where it listens', portNumber, 3001)
+  .requiredOption('--app-id <id>', "the app's APP_ID")
+  .requiredOption('--app-secret <secret>', "the app's APP_SECRET")
+  .requiredOption('--redirect-uri <uri...>', 'allowed redirect URIs')
+  .addOption(rotationOption())
+  .option('--legacy', 'statuses of old servers: 401 to every token error', false)
+  .option('--token-lifetime <seconds>', 'how long access tokens live', seconds, 7200)
+  .option('--no-guid', "leave the guid out of the exchange's answer")
+  .option('--no-pkce', 'ignore PKCE challenges, as servers without it do')
+  .action(async options => {
+    const { sandbox } = await import('./cli/sandbox.ts')
+    await sandbox(options)
+  })
+
+program
+  .command('doctor')
+  .description('Checks the settings, Redis and the provider of a deployment. A line a check; exit 1 where one fails.')
+  .action(async () => {
+    const { doctor } = await import('./cli/doctor.ts')
+    process.exitCode = await doctor(line => print(line))
+  })
+
+program
+  .command('keygen')
+  .description('Prints a new entry for ENCRYPTION_KEYS. Put it first to seal with it; keep the others to open.')
+  .action(() => print(newEncryptionKey()))
+
+program
+  .command('caller')
+  .description('Prints a fresh API key, once, and the CALLERS entry with its hash.')
+  .argument('<name>', 'what the caller is called in logs', callerName)
+  .addOption(
+    new Option('--permission <permission...>', 'what it may do').choices([...PERMISSIONS, '*']).makeOptionMandatory(),
+  )
+  .action((name: string, { permission }: { permission: readonly string[] }) => {
+    const { apiKey, entry } = newCaller(name, permission)
+    print(`API key (shown only now):  ${apiKey}`)
+    print(`Entry for CALLERS:         ${JSON.stringify(entry)}`)
+  })
+
+function rotationOption(): Option {
+  return new Option('--rotation <mode>', 'what a refresh does to the pair before it')
+    .choices(['instant', 'on_use'])
+    .default('instant')
+}
+
+function portNumber(text: string): number {
+  return wholeNumber(text, 0, 65_535)
+}
+
+function seconds(text: string): number {
+  return wholeNumber(text, 1, 31_536_000)
+}
+
+function wholeNumber(text: string, minimum: number, maximum: number): number {
+  const number = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN
+  if (number >= minimum && number <= maximum) return number
+  throw new InvalidArgumentError(`It has to be a whole number from ${minimum} to ${maximum}.`)
+}
+
+function callerName(text: string): string {
+  if (/^[\w.-]{1,64}$/.test(text)) return text
+  throw new InvalidArgumentError('It has to be 1 to 64 letters, digits and . _ -')
+}
+
+function print(line: string): void {
+  process.stdout.write(`${line}\n`)
+}
+
+try {
+  if (process.argv.length <= 2) program.help({ error: true })
+  await program.parseAsync()
+} catch (error) {
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : 2
+  else {
+    process.stderr.write(`${error instanceof ConfigError ? error.message : explain(error)}\n`)
+    process.exit(1)
+  }
+}
+
+/** A port that is taken is the most common one; its message is plain enough. */
+function explain(error: unknown): string {
+  const { code, message, port } = error as NodeJS.ErrnoException & { port?: number }
+  if (code === 'EADDRINUSE') return `Port ${port} is taken: stop what listens there, or choose another one.`
+  return `It did not work: ${message}`
+}
