@@ -35,7 +35,9 @@ function sendProblem(request: FastifyRequest, reply: FastifyReply, problem: Prob
       code: problem.code,
       request_id: request.id,
       ...(problem.errors === undefined ? {} : { errors: problem.errors }),
-      ...(problem.upstream === undefined ? {} : { upstream: problem.upstream }),
+      ...(problem.upstream === undefined || Object.keys(problem.upstream).length === 0
+        ? {}
+        : { upstream: problem.upstream }),
     })
 }
 
@@ -67,7 +69,9 @@ const PREFIX: Readonly<Record<string, string>> = { body: '', querystring: 'query
 
 function validationProblem(error: FastifyError): Problem {
   const prefix = PREFIX[error.validationContext ?? 'body'] ?? ''
-  const found = (error.validation ?? []).map(({ instancePath, keyword, message, params }) => {
+  // What stands under a refused name is named by the refusal of the name itself.
+  const told = (error.validation ?? []).filter(({ keyword }) => keyword !== 'not')
+  const found = told.map(({ instancePath, keyword, message, params }) => {
     const { missingProperty, additionalProperty, propertyName } = params as Record<string, string | undefined>
     const field = missingProperty ?? additionalProperty ?? propertyName
     const path = `${prefix}${instancePath}${field === undefined ? '' : `/${field}`}`
