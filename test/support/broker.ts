@@ -1,0 +1,68 @@
+import { type Broker, createBroker } from '../../src/broker/broker.ts'
+import type { BrokerEvent } from '../../src/ports/events.ts'
+import type { Journal, Rotation } from '../../src/ports/journal.ts'
+import type { Stores } from '../../src/ports/store.ts'
+import { createMemoryStores } from '../../src/store/memory.ts'
+import { systemRandom } from '../../src/system/random.ts'
+import { createSlots } from '../../src/system/slots.ts'
+import { ManualClock } from './clock.ts'
+import { ScriptedProvider } from './provider.ts'
+
+/** A journal in memory, to look into. */
+export class MemoryJournal implements Journal {
+  readonly kept = new Map<string, Rotation>()
+
+  async put(rotation: Rotation): Promise<void> {
+    this.kept.set(`${rotation.guid} ${rotation.replacesVersion}`, rotation)
+  }
+
+  async remove(rotation: Rotation): Promise<void> {
+    this.kept.delete(`${rotation.guid} ${rotation.replacesVersion}`)
+  }
+
+  async entries(): Promise<readonly Rotation[]> {
+    return [...this.kept.values()]
+  }
+}
+
+export interface World {
+  readonly clock: ManualClock
+  readonly provider: ScriptedProvider
+  readonly stores: Stores
+  readonly journal: MemoryJournal
+  readonly events: BrokerEvent[]
+  /** Another replica on the same store, clock and provider. */
+  replica(): Broker
+}
+
+export const LEASE_MS = 15_000
+
+export function createWorld(stores?: Stores): World {
+  const clock = new ManualClock()
+  const provider = new ScriptedProvider()
+  const journal = new MemoryJournal()
+  const events: BrokerEvent[] = []
+  const world = { clock, provider, stores: stores ?? createMemoryStores(clock), journal, events }
+  const policy = {
+    marginMs: 600_000,
+    marginRatio: 0.2,
+    minTtlMs: 30_000,
+    defaultLifetimeMs: 3_600_000,
+    leaseMs: LEASE_MS,
+  }
+  const client = {
+    redirectUris: ['https://app.example/cb'],
+    scopes: ['profile_read'],
+    returnToOrigins: [],
+    pkce: true,
+    requireState: false,
+  }
+  return {
+    ...world,
+    replica: () =>
+      createBroker(
+        { policy, client, backgroundConcurrency: 8 },
+        { ...world, random: systemRandom, slots: createSlots(8), events: { emit: event => events.push(event) } },
+      ),
+  }
+}

@@ -1,0 +1,62 @@
+import type { Outcome, Provider, TokenAnswer } from '../../src/ports/provider.ts'
+import { Secret } from '../../src/ports/secret.ts'
+
+type Operation = 'exchange' | 'refresh' | 'createUser' | 'revoke' | 'identify'
+
+/** A provider whose answers are scripted: by default each refresh brings the next pair, as the real one does. */
+export class ScriptedProvider implements Provider {
+  /** What was asked, in order: the operation and, where there is one, the token. */
+  readonly asked: { operation: Operation; token: string }[] = []
+  readonly #answers = new Map<Operation, (() => Promise<Outcome<never>> | Outcome<never>)[]>()
+  #pairs = 0
+
+  /** The next answer to `operation`; those not scripted are good ones. */
+  next(operation: Operation, answer: () => unknown): void {
+    const list = this.#answers.get(operation) ?? []
+    this.#answers.set(operation, [...list, answer as () => Outcome<never>])
+  }
+
+  times(operation: Operation): number {
+    return this.asked.filter(entry => entry.operation === operation).length
+  }
+
+  answer(more: Partial<TokenAnswer> = {}): Outcome<TokenAnswer> {
+    this.#pairs += 1
+    const pair = {
+      accessToken: new Secret(`access-${this.#pairs}`),
+      refreshToken: new Secret(`refresh-${this.#pairs}`),
+    }
+    const times = { expiresInSeconds: 7200, refreshTokenExpiresInSeconds: null }
+    return { kind: 'ok', value: { pair, ...times, scope: 'profile_read', guid: null, ...more } }
+  }
+
+  authorizationUrl(): string {
+    return 'https://provider.example/authorize'
+  }
+
+  exchange(request: { code: Secret }) {
+    return this.#take('exchange', request.code.reveal(), () => this.answer({ guid: 'ada' }))
+  }
+
+  refresh(refreshToken: Secret) {
+    return this.#take('refresh', refreshToken.reveal(), () => this.answer())
+  }
+
+  createUser(user: { username: string }) {
+    return this.#take('createUser', user.username, () => this.answer({ guid: `guid-${user.username}` }))
+  }
+
+  revoke(token: Secret) {
+    return this.#take<null>('revoke', token.reveal(), () => ({ kind: 'ok', value: null }))
+  }
+
+  identify(accessToken: Secret) {
+    return this.#take<string | null>('identify', accessToken.reveal(), () => ({ kind: 'ok', value: null }))
+  }
+
+  async #take<T>(operation: Operation, token: string, usual: () => Outcome<T>): Promise<Outcome<T>> {
+    this.asked.push({ operation, token })
+    const scripted = this.#answers.get(operation)?.shift()
+    return scripted === undefined ? usual() : await scripted()
+  }
+}

@@ -1,0 +1,228 @@
+import t from 'tap'
+import type { Broker } from '../../src/broker/broker.ts'
+import type { Problem } from '../../src/errors.ts'
+import { Secret } from '../../src/ports/secret.ts'
+import { type Stores, StoreUnavailable } from '../../src/ports/store.ts'
+import { createMemoryStores } from '../../src/store/memory.ts'
+import { createWorld, LEASE_MS, type World } from '../support/broker.ts'
+
+const LIFETIME_MS = 7_200_000
+const unknown = { kind: 'unknown', upstream: {}, settled: false, unreadable: false }
+const invalidGrant = { kind: 'rejected', upstream: { status: 400, error: 'invalid_grant' } }
+
+/** A grant for `ada`, version 1, whose access token has just expired. */
+async function expired(world: World, broker: Broker): Promise<void> {
+  await broker.exchanges.exchange({ code: new Secret('code'), redirectUri: 'https://app.example/cb' })
+  await world.clock.advance(LIFETIME_MS)
+}
+
+async function statusOf(world: World): Promise<string | undefined> {
+  return (await world.stores.grants.read('ada'))?.record.status
+}
+
+async function codeOf(work: Promise<unknown>): Promise<string> {
+  return await work.then(
+    () => 'ok',
+    (error: Problem) => error.code,
+  )
+}
+
+t.test('many readers share one renewal, also on two replicas', async t => {
+  const world = createWorld()
+  const brokers = [world.replica(), world.replica()]
+  await expired(world, brokers[0] as Broker)
+  const reads = brokers.flatMap(broker => Array.from({ length: 25 }, () => broker.tokens.read('ada', null)))
+  const all = Promise.all(reads)
+  await world.clock.advance(1_000)
+  t.strictSame([...new Set((await all).map(grant => grant.version))], [2])
+  t.equal(world.provider.times('refresh'), 1)
+})
+
+t.test('the background loop renews inside the margin, before anybody asks', async t => {
+  const world = createWorld()
+  const broker = world.replica()
+  await broker.exchanges.exchange({ code: new Secret('code'), redirectUri: 'https://app.example/cb' })
+  await broker.start()
+  await world.clock.advance(LIFETIME_MS - 610_000)
+  t.equal(world.provider.times('refresh'), 0)
+  await world.clock.advance(200_000)
+  t.equal((await broker.tokens.read('ada', null)).version, 2)
+  t.equal(world.provider.times('refresh'), 1)
+  await broker.stop()
+})
+
+t.test('a lost answer leaves the grant in doubt; the old refresh token is tried again after the lease', async t => {
+  const world = createWorld()
+  const broker = world.replica()
+  await expired(world, broker)
+  world.provider.next('refresh', () => unknown)
+  t.equal(await codeOf(broker.tokens.read('ada', null)), 'provider_unavailable')
+  t.equal(await statusOf(world), 'in_doubt')
+  t.equal(await codeOf(broker.tokens.read('ada', null)), 'provider_unavailable')
+  t.equal(world.provider.times('refresh'), 1, 'not before the lease is over')
+  await world.clock.advance(LEASE_MS)
+  t.equal((await broker.tokens.read('ada', null)).version, 2)
+  t.strictSame(
+    world.provider.asked.filter(({ operation }) => operation === 'refresh').map(({ token }) => token),
+    ['refresh-1', 'refresh-1'],
+  )
+  t.equal(await statusOf(world), 'active')
+})
+
+t.test('only invalid_grant ends a grant', async t => {
+  for (const failure of [
+    { kind: 'client_refused', upstream: { error: 'invalid_client' } },
+    { kind: 'unavailable', upstream: { status: 429 }, retryAfterSeconds: 7 },
+    { kind: 'refused', upstream: { error: 'invalid_request' } },
+    { kind: 'unknown', upstream: { status: 500 }, settled: true, unreadable: false },
+  ]) {
+    const world = createWorld()
+    const broker = world.replica()
+    await expired(world, broker)
+    world.provider.next('refresh', () => failure)
+    const problem = await broker.tokens.read('ada', null).catch((error: Problem) => error)
+    const expectedCode = failure.kind === 'client_refused' ? 'client_misconfigured' : 'provider_unavailable'
+    t.match(problem, { code: expectedCode }, failure.kind)
+    t.not(await statusOf(world), 'reauthorization_required', failure.kind)
+    await world.clock.advance(60_000)
+    t.equal((await broker.tokens.read('ada', null)).version, 2, `${failure.kind}: it recovers by itself`)
+  }
+  const world = createWorld()
+  const broker = world.replica()
+  await expired(world, broker)
+  world.provider.next('refresh', () => invalidGrant)
+  t.equal(await codeOf(broker.tokens.read('ada', null)), 'reauthorization_required')
+  t.equal(await statusOf(world), 'reauthorization_required')
+  t.equal((await world.stores.grants.read('ada'))?.record.version, 1, 'the version stays')
+})
+
+t.test('Retry-After is honoured, and told to the reader', async t => {
+  const world = createWorld()
+  const broker = world.replica()
+  await expired(world, broker)
+  world.provider.next('refresh', () => ({ kind: 'unavailable', upstream: { status: 429 }, retryAfterSeconds: 40 }))
+  const problem = await broker.tokens.read('ada', null).catch((error: Problem) => error)
+  t.match(problem, { retryAfterSeconds: 40 })
+  await world.clock.advance(39_000)
+  t.equal(await codeOf(broker.tokens.read('ada', null)), 'provider_unavailable')
+  t.equal(world.provider.times('refresh'), 1)
+  await world.clock.advance(1_000)
+  t.equal(await codeOf(broker.tokens.read('ada', null)), 'ok')
+})
+
+t.test('a live token is answered while its renewal fails', async t => {
+  const world = createWorld()
+  const broker = world.replica()
+  await broker.exchanges.exchange({ code: new Secret('code'), redirectUri: 'https://app.example/cb' })
+  await world.clock.advance(LIFETIME_MS - 20_000)
+  world.provider.next('refresh', () => ({ kind: 'unavailable', upstream: {}, retryAfterSeconds: null }))
+  t.equal((await broker.tokens.read('ada', null)).version, 1)
+  t.equal(world.provider.times('refresh'), 1)
+})
+
+t.test('a winner who stalls beyond the lease still commits, and the loser gives its pair back', async t => {
+  const world = createWorld()
+  const [slow, fast] = [world.replica(), world.replica()]
+  await expired(world, slow)
+  let release: (outcome: unknown) => void = () => {}
+  const stalled = new Promise(resolve => {
+    release = resolve
+  })
+  world.provider.next('refresh', () => stalled)
+  const first = slow.tokens.read('ada', null)
+  // Its own deadline comes first; what it says then is tested above.
+  first.catch(() => {})
+  await world.clock.advance(LEASE_MS + 1)
+  world.provider.next('refresh', () => invalidGrant)
+  t.equal(
+    await codeOf(fast.tokens.read('ada', null)),
+    'provider_unavailable',
+    'not ended while somebody may hold the pair',
+  )
+  t.equal(await statusOf(world), 'in_doubt')
+  release(world.provider.answer())
+  await world.clock.advance(1)
+  t.equal(await statusOf(world), 'active')
+  t.equal((await fast.tokens.read('ada', null)).version, 2)
+
+  await world.clock.advance(LIFETIME_MS)
+  const late = new Promise(resolve => {
+    release = resolve
+  })
+  world.provider.next('refresh', () => late)
+  slow.tokens.read('ada', null).catch(() => {})
+  await world.clock.advance(LEASE_MS + 1)
+  const version = (await fast.tokens.read('ada', null)).version
+  t.equal(version, 3)
+  const loser = world.provider.answer()
+  release(loser)
+  await world.clock.advance(1)
+  t.equal((await world.stores.grants.read('ada'))?.record.version, 3)
+  const given = loser.kind === 'ok' ? loser.value.pair.refreshToken.reveal() : ''
+  t.match(world.provider.asked.at(-1), { operation: 'revoke', token: given })
+})
+
+t.test('a deleted grant that was made anew is not overwritten by a renewal of the old one', async t => {
+  const world = createWorld()
+  const broker = world.replica()
+  await expired(world, broker)
+  let release: (outcome: unknown) => void = () => {}
+  world.provider.next('refresh', () => new Promise(resolve => (release = resolve)))
+  const reading = world.replica().tokens.read('ada', null)
+  reading.catch(() => {})
+  await world.clock.advance(1)
+  const current = await world.stores.grants.read('ada')
+  await world.stores.grants.write('ada', current?.revision ?? 0, null)
+  await broker.exchanges.exchange({ code: new Secret('again'), redirectUri: 'https://app.example/cb' })
+  const anew = (await world.stores.grants.read('ada'))?.record.pair.refreshToken.reveal()
+  release(world.provider.answer())
+  await world.clock.advance(1)
+  t.equal((await world.stores.grants.read('ada'))?.record.pair.refreshToken.reveal(), anew)
+})
+
+t.test('a store that is away at the commit: the pair waits in the journal, and the next start stores it', async t => {
+  const flaky = createFlaky()
+  const world = createWorld(flaky.stores)
+  const broker = world.replica()
+  await expired(world, broker)
+  world.provider.next('refresh', () => {
+    flaky.isAway = true
+    return world.provider.answer()
+  })
+  const reading = codeOf(broker.tokens.read('ada', null))
+  await world.clock.advance(LEASE_MS + 1)
+  t.equal(await reading, 'provider_unavailable')
+  t.equal(world.journal.kept.size, 1)
+  const stopping = broker.stop()
+  await world.clock.advance(5_000)
+  await stopping
+
+  flaky.isAway = false
+  const next = world.replica()
+  await next.start()
+  t.equal(world.journal.kept.size, 0)
+  t.equal((await next.tokens.read('ada', null)).version, 2)
+  t.equal(world.provider.times('refresh'), 1)
+  await next.stop()
+})
+
+/** A memory store that can be taken away. */
+function createFlaky(): { stores: Stores; isAway: boolean } {
+  const flaky = { isAway: false, stores: undefined as unknown as Stores }
+  // Expiry does not matter here: no record of these tests lives that long.
+  const stores = createMemoryStores({ now: () => 1, sleep: async () => {} })
+  const { grants } = stores
+  const unlessAway = <T>(work: () => Promise<T>) => {
+    return flaky.isAway ? Promise.reject(new StoreUnavailable('away')) : work()
+  }
+  flaky.stores = {
+    ...stores,
+    grants: {
+      read: guid => unlessAway(() => grants.read(guid)),
+      write: (guid, ifRevision, next) => unlessAway(() => grants.write(guid, ifRevision, next)),
+      claimDue: claim => unlessAway(() => grants.claimDue(claim)),
+      list: page => unlessAway(() => grants.list(page)),
+    },
+  }
+  return flaky
+}
