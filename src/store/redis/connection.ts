@@ -18,8 +18,6 @@ interface Auth {
   readonly password?: string
 }
 
-/** A request that takes longer than this fails, and is tried again by whoever needs it. */
-const COMMAND_TIMEOUT_MS = 2_000
 const CONNECT_TIMEOUT_MS = 2_000
 const RECONNECT_LONGEST_MS = 1_000
 
@@ -54,7 +52,6 @@ function nodeOf(text: string, defaultPort: string): Node | null {
 /** Connects in the background; commands wait for the connection, up to their own deadline. */
 export function connectRedis(address: RedisAddress): RedisClient {
   const options = {
-    commandTimeout: COMMAND_TIMEOUT_MS,
     connectTimeout: CONNECT_TIMEOUT_MS,
     maxRetriesPerRequest: 1,
     enableAutoPipelining: true,

@@ -27,10 +27,25 @@ function define<Answer>(client: RedisClient, name: string) {
   }
 }
 
+/** A cluster without a master would let a command wait for ever. */
+const DEADLINE_MS = 2_000
+
+async function withinDeadline<T>(work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const tooLate = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(Object.assign(new Error(), { code: 'DEADLINE' })), DEADLINE_MS)
+  })
+  try {
+    return await Promise.race([work, tooLate])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
 /** Whatever keeps Redis from doing it (no connection, a deadline, LOADING, READONLY, CLUSTERDOWN …), it was not done for sure. */
 export async function orUnavailable<T>(command: () => Promise<T>): Promise<T> {
   try {
-    return await command()
+    return await withinDeadline(command())
   } catch (error) {
     throw new StoreUnavailable(`Redis did not do it: ${reasonOf(error)}`)
   }
