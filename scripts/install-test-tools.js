@@ -4,6 +4,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 const TOOLS = [
   { command: 'redis-server', package: 'redis-server' },
   { command: 'chromium', package: 'chromium' },
+  { command: 'curl', package: 'curl' },
 ]
 
 const missing = TOOLS.filter(tool => spawnSync(tool.command, ['--version'], { stdio: 'ignore' }).error)

@@ -103,7 +103,7 @@ function collect(child: ChildProcess): () => string {
   return () => text
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   for (;;) {
     const server = createServer().listen(0, '127.0.0.1')
     await once(server, 'listening')

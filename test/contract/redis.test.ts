@@ -1,0 +1,262 @@
+/** What holds for Redis alone: what can be read in it, what happens to a damaged record, and to a server that is gone. */
+import { readFile } from 'node:fs/promises'
+import { Redis } from 'ioredis'
+import t, { type Test } from 'tap'
+import { RecordUnreadable, type Stores, StoreUnavailable } from '../../src/ports/store.ts'
+import { createKeys } from '../../src/store/redis/keys.ts'
+import { ManualClock } from '../support/clock.ts'
+import { type RedisServer, startRedis } from '../support/redis.ts'
+import { authorizationOf, exchangeOf, grantOf, guidOf, provisioningOf, SECRETS, told } from './records.ts'
+import { KEY, openRedisStores, type StoreOptions } from './redis-stores.ts'
+
+const MINUTE_MS = 60_000
+const keys = createKeys('htgw')
+const ada = guidOf('ada')
+const bob = guidOf('bob')
+
+async function open(t: Test, options: StoreOptions = {}) {
+  const server = await startRedis()
+  const clock = new ManualClock()
+  const stores = openRedisStores(server, clock, options)
+  const raw = new Redis(server.url)
+  t.teardown(async () => {
+    raw.disconnect()
+    await stores.close()
+    await server.stop()
+  })
+  return { server, clock, stores, raw }
+}
+
+/** Everything that a thief of the server's memory would find. */
+async function dump(raw: Redis): Promise<string> {
+  const names = await raw.keys('*')
+  const texts = names.map(async name => {
+    const type = await raw.type(name)
+    const value = type === 'zset' ? await raw.zrange(name, '0', '-1', 'WITHSCORES') : await raw.get(name)
+    return `${name} ${JSON.stringify(value)}`
+  })
+  return (await Promise.all(texts)).join('\n')
+}
+
+function encodings(secret: string): string[] {
+  const bytes = [Buffer.from(secret), ...(/^[0-9a-f]{64}$/.test(secret) ? [Buffer.from(secret, 'hex')] : [])]
+  return [secret, ...bytes.flatMap(each => [each.toString('hex'), each.toString('base64url'), each.toString('base64')])]
+}
+
+t.test('no secret can be read in the server', async t => {
+  const { clock, stores, raw } = await open(t)
+  const now = clock.now()
+  const user = 'ada@example.com'
+  await stores.grants.write(ada, 0, grantOf(ada, now))
+  await stores.authorizations.write('st-1', 0, authorizationOf('st-1', now + MINUTE_MS))
+  await stores.exchanges.write('code-1', 0, exchangeOf(now + MINUTE_MS))
+  await stores.provisionings.write(user, 0, provisioningOf(now))
+  await stores.provisionings.write('bob', 0, { status: 'answered', grant: grantOf(bob, now) })
+  const found = (await dump(raw)).toLowerCase()
+  t.match(found, ada, 'the records are there')
+  t.equal((await raw.keys('*')).filter(name => !name.endsWith(':due')).length, 5)
+  for (const [name, secret] of Object.entries(SECRETS)) {
+    for (const text of encodings(secret)) t.notOk(found.includes(text.toLowerCase()), `${name} is not to be found`)
+  }
+  t.notMatch((await raw.keys('*')).join('\n'), user, 'nor is a username in the name of a key')
+})
+
+t.test('what may be forgotten has a time to live, and what may not has none', async t => {
+  const { clock, stores, raw } = await open(t)
+  const now = clock.now()
+  await stores.grants.write(ada, 0, grantOf(ada, now))
+  await stores.provisionings.write('ada', 0, provisioningOf(now))
+  await stores.authorizations.write('st-1', 0, authorizationOf('st-1', now + MINUTE_MS))
+  await stores.exchanges.write('code-1', 0, exchangeOf(now + MINUTE_MS))
+  for (const key of [keys.grant(ada), keys.due(keys.shardOf(ada)), keys.username('ada')]) {
+    t.equal(await raw.pttl(key), -1, key)
+  }
+  const state = await raw.pttl(keys.state('st-1'))
+  t.ok(state > 10 * MINUTE_MS && state <= 11 * MINUTE_MS, `the state: ${state} ms`)
+  const code = await raw.pttl(keys.code('code-1'))
+  t.ok(code > 0 && code <= MINUTE_MS, `the code: ${code} ms`)
+})
+
+t.test('a record and its place in the schedule lie on one slot', async t => {
+  for (const guid of [ada, bob]) {
+    const [tag] = /\{s\d{3}\}/.exec(keys.grant(guid)) ?? []
+    t.equal(tag, keys.shardOf(guid))
+    t.ok(keys.due(keys.shardOf(guid)).includes(String(tag)))
+  }
+  t.equal(new Set(keys.shards).size, 64)
+})
+
+t.test('a record that was copied to another place does not open there', async t => {
+  const { clock, stores, raw } = await open(t)
+  await stores.grants.write(ada, 0, grantOf(ada, clock.now()))
+  const text = (await raw.get(keys.grant(ada))) ?? ''
+  await raw.set(keys.grant(bob), text)
+  await t.rejects(stores.grants.read(bob), RecordUnreadable, 'under another guid')
+  const fields = JSON.parse(text.slice(text.indexOf(':') + 1))
+  const { accessToken, refreshToken } = fields.pair
+  const swapped = { ...fields, pair: { accessToken: refreshToken, refreshToken: accessToken } }
+  await raw.set(keys.grant(ada), `9:${JSON.stringify(swapped)}`)
+  await t.rejects(stores.grants.read(ada), RecordUnreadable, 'in another field')
+})
+
+t.test('a damaged record says so, is left as it is, and keeps no other from being served', async t => {
+  const { clock, stores, raw } = await open(t)
+  const now = clock.now()
+  await stores.grants.write(bob, 0, grantOf(bob, now, { dueAtMs: now }))
+  await stores.grants.write(ada, 0, grantOf(ada, now, { dueAtMs: now }))
+  const good = (await raw.get(keys.grant(ada))) ?? ''
+  const damaged = [
+    good.replace(/("sealed":"k1\..{20})(.)/, (_, before, char) => before + (char === 'A' ? 'B' : 'A')),
+    good.replaceAll('"k1.', '"k2.'),
+    good.replaceAll('"k1.', '".'),
+    good.replaceAll('"k1.', '"'),
+    good.replace(/"sealed":"k1\.[^"]+"/, '"sealed":"k1.AAAA"'),
+    good.slice(0, -5),
+    good.slice(good.indexOf(':') + 1),
+    `0${good.slice(good.indexOf(':'))}`,
+    'nonsense',
+    '',
+  ]
+  for (const text of damaged) {
+    t.not(text, good)
+    await raw.set(keys.grant(ada), text)
+    await t.rejects(stores.grants.read(ada), RecordUnreadable, JSON.stringify(text.slice(0, 24)))
+    t.equal(await raw.get(keys.grant(ada)), text)
+  }
+  await raw.set(keys.grant(ada), damaged[0] ?? '')
+  await t.rejects(stores.grants.write(ada, 1, grantOf(ada, now)), RecordUnreadable, 'a writer who loses is told too')
+  const page = await stores.grants.list({ limit: 10 })
+  t.strictSame(
+    page?.grants.map(grant => grant.guid),
+    [bob],
+  )
+  const claimed = await stores.grants.claimDue({ nowMs: now, untilMs: now + 500, limit: 10 })
+  t.strictSame(
+    claimed.map(stored => stored.record.guid),
+    [bob],
+  )
+})
+
+t.test('keys are changed by putting the new one in front', async t => {
+  const { server, clock, stores } = await open(t)
+  await stores.grants.write(ada, 0, grantOf(ada, clock.now()))
+  const next = { id: 'k2', key: Buffer.alloc(32, 7) }
+  const changed = openRedisStores(server, clock, { keys: [next, KEY] })
+  const onlyNew = openRedisStores(server, clock, { keys: [next] })
+  t.teardown(() => Promise.all([changed.close(), onlyNew.close()]))
+  await t.rejects(onlyNew.grants.read(ada), RecordUnreadable, 'the old key is still needed')
+  const read = await changed.grants.read(ada)
+  t.strictSame(told(read?.record), told(grantOf(ada, clock.now())))
+  await changed.grants.write(ada, read?.revision ?? 0, grantOf(ada, clock.now(), { version: 2 }))
+  t.equal((await onlyNew.grants.read(ada))?.record.version, 2, 'each write seals with the new one')
+  await t.rejects(stores.grants.read(ada), RecordUnreadable)
+})
+
+t.test('a schedule entry without a record goes away by itself', async t => {
+  const { clock, stores, raw } = await open(t)
+  await stores.grants.write(ada, 0, grantOf(ada, clock.now(), { dueAtMs: clock.now() }))
+  await raw.del(keys.grant(ada))
+  const claim = { nowMs: clock.now(), untilMs: clock.now() + 500, limit: 10 }
+  t.strictSame(await stores.grants.claimDue(claim), [])
+  t.equal(await raw.zcard(keys.due(keys.shardOf(ada))), 0)
+})
+
+/** The same text again is a write whose answer was lost: the script sees it by the text. */
+t.test('a script that is sent again succeeds again', async t => {
+  const { raw } = await open(t)
+  const lua = await readFile(new URL('../../src/store/redis/lua/write_record.lua', import.meta.url), 'utf8')
+  const write = (ifRevision: string, text: string) => raw.eval(lua, 2, 'r', 'due', ifRevision, text, '', 'ada', '5')
+  t.strictSame(await write('0', '7:{}'), [1])
+  t.strictSame(await write('0', '7:{}'), [1])
+  t.strictSame(await write('0', '7:{"other":1}'), [0, '7:{}'])
+  t.strictSame(await write('7', '8:{}'), [1])
+  t.strictSame(await write('7', '8:{}'), [1])
+  t.strictSame(await write('8', ''), [1])
+  t.strictSame(await write('8', ''), [1], 'so does a removal')
+  t.equal(await raw.zcard('due'), 0)
+})
+
+async function everythingFails(t: Test, stores: Stores, clock: ManualClock): Promise<void> {
+  const claim = { nowMs: clock.now(), untilMs: clock.now() + 500, limit: 5 }
+  const asked = {
+    ping: stores.ping(),
+    read: stores.grants.read(ada),
+    write: stores.grants.write(bob, 0, grantOf(bob, clock.now())),
+    claimDue: stores.grants.claimDue(claim),
+    list: stores.grants.list({ limit: 5 }),
+    'read of another kind': stores.authorizations.read('st-1'),
+    'write of another kind': stores.exchanges.write('code-1', 0, exchangeOf(clock.now() + MINUTE_MS)),
+  }
+  const ends = await Promise.allSettled(Object.values(asked))
+  for (const [index, name] of Object.keys(asked).entries()) {
+    const end = ends[index]
+    t.ok(end?.status === 'rejected' && end.reason instanceof StoreUnavailable, `${name} throws StoreUnavailable`)
+  }
+}
+
+/** Asks until it answers; the store reconnects by itself, so that each try takes a moment of its own. */
+async function answersAgain(stores: Stores, tries = 200): Promise<void> {
+  for (let left = tries; left > 0; left -= 1) {
+    const error = await stores.ping().then(
+      () => null,
+      (error: unknown) => error,
+    )
+    if (error === null) return
+    if (!(error instanceof StoreUnavailable)) throw error
+    await new Promise(resolve => setTimeout(resolve, 50))
+  }
+  throw new Error('the store does not answer again')
+}
+
+for (const cluster of [false, true]) {
+  t.test(`${cluster ? 'a cluster' : 'a server'} that dies and comes back`, async t => {
+    const servers: RedisServer[] = [await startRedis({ cluster })]
+    const clock = new ManualClock()
+    const [server] = servers as [RedisServer]
+    const stores = openRedisStores(server, clock)
+    t.teardown(async () => {
+      await stores.close()
+      for (const each of servers) await each.stop()
+    })
+    await stores.grants.write(ada, 0, grantOf(ada, clock.now()))
+    await server.kill('SIGKILL')
+    await everythingFails(t, stores, clock)
+    servers.push(await startRedis({ cluster, port: server.port }))
+    await answersAgain(stores)
+    t.equal(await stores.grants.read(ada), null, 'this server keeps nothing on disk')
+    t.equal((await stores.grants.write(ada, 0, grantOf(ada, clock.now()))).ok, true)
+    t.strictSame(told((await stores.grants.read(ada))?.record), told(grantOf(ada, clock.now())))
+  })
+}
+
+t.test('a server that is there and refuses is not there either', async t => {
+  const { clock, stores, raw } = await open(t)
+  await stores.grants.write(ada, 0, grantOf(ada, clock.now()))
+  await raw.config('SET', 'maxmemory', '1')
+  const refused = stores.grants.write(bob, 0, grantOf(bob, clock.now()))
+  await t.rejects(refused, { name: 'StoreUnavailable', message: /OOM/ })
+  t.equal((await stores.grants.read(ada))?.record.guid, ada, 'reading goes on')
+  await raw.config('SET', 'maxmemory', '0')
+  t.equal((await stores.grants.write(bob, 0, grantOf(bob, clock.now()))).ok, true)
+})
+
+t.test('an error of the store quotes no key and no value', async t => {
+  const { clock, stores, raw } = await open(t)
+  await raw.lpush(keys.grant(ada), 'x')
+  const error = await stores.grants.write(ada, 0, grantOf(ada, clock.now())).then(
+    () => null,
+    (error: Error) => error,
+  )
+  t.ok(error instanceof StoreUnavailable)
+  t.notMatch(String(error?.stack), ada)
+  t.notMatch(String(error?.stack), 'sealed')
+})
+
+t.test('without redis-server the tests say how to get one', async t => {
+  const { PATH } = process.env
+  process.env.PATH = '/nowhere'
+  t.teardown(() => {
+    process.env.PATH = PATH
+  })
+  await t.rejects(startRedis(), { message: /redis-server was not found.*apt-get install redis-server/ })
+})
