@@ -1,0 +1,96 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import { chromium } from 'playwright-core'
+import t from 'tap'
+import { freePort, startRedis } from '../support/redis.ts'
+import { startStack } from '../support/stack.ts'
+
+const FLAGS =
+  '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'
+
+const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', headless: true, args: FLAGS.split(' ') })
+t.teardown(() => browser.close())
+const redis = await startRedis()
+t.teardown(() => redis.stop())
+
+/** A gateway that is the redirect_uri itself, and a product that people come back to. */
+async function world(t: Parameters<typeof startStack>[0]) {
+  const product = createServer((_request, response) => response.end('<h1>Back at the product</h1>')).listen(
+    0,
+    '127.0.0.1',
+  )
+  await once(product, 'listening')
+  t.teardown(() => product.close())
+  const origin = `http://127.0.0.1:${(product.address() as { port: number }).port}`
+  const port = await freePort()
+  const redirectUris = [`http://127.0.0.1:${port}/tap-in/callback`]
+  const { sandbox, apiKey, gateway } = await startStack(t, redis.url, { redirectUris })
+  const client = await gateway({ PORT: String(port), RETURN_TO_ORIGINS: origin })
+  const context = await browser.newContext()
+  t.teardown(() => context.close())
+  return { sandbox, apiKey, client, origin, context, page: await context.newPage() }
+}
+
+t.test('Allow: the browser lands on return_to, and the token is there', async t => {
+  const { sandbox, client, origin, page } = await world(t)
+  const begun = await client.send('POST', '/v1/authorizations', { return_to: `${origin}/connected?from=app` })
+  const { state, authorization_url: authorizationUrl } = begun.body
+  await page.goto(authorizationUrl)
+  t.match(await page.content(), 'stand-in')
+  await page.getByRole('textbox').fill('ada')
+  await page.getByRole('button', { name: 'Allow' }).click()
+  await page.waitForURL(`${origin}/**`)
+  t.equal(page.url(), `${origin}/connected?from=app&state=${state}`)
+  const outcome = await client.get(`/v1/authorizations/${state}`)
+  t.match(outcome, { status: 200, body: { status: 'connected' } })
+  const token = await client.get(`/v1/grants/${outcome.body.guid}/token`)
+  t.match((await sandbox.me(token.body.access_token)).body, { guid: outcome.body.guid, username: 'ada' })
+
+  const replayed = await page.goto(`${client.url}/tap-in/callback?state=${state}&code=whatever`)
+  t.equal(replayed?.status(), 400)
+  t.match(await page.textContent('h1'), 'This link cannot be used')
+})
+
+t.test('Deny: the product is told, or the person is', async t => {
+  const { client, origin, page } = await world(t)
+  const first = (await client.send('POST', '/v1/authorizations', { return_to: `${origin}/` })).body
+  await page.goto(first.authorization_url)
+  await page.getByRole('button', { name: 'Deny' }).click()
+  await page.waitForURL(`${origin}/**`)
+  t.match(await client.get(`/v1/authorizations/${first.state}`), { body: { status: 'denied', error: 'access_denied' } })
+
+  const second = (await client.send('POST', '/v1/authorizations', {})).body
+  await page.goto(second.authorization_url)
+  await page.getByRole('button', { name: 'Deny' }).click()
+  await page.waitForURL('**/tap-in/callback**')
+  t.match(await page.textContent('h1'), 'You chose not to connect')
+})
+
+t.test('the docs page works offline, and tries routes out with an API key', async t => {
+  const { apiKey, client, context, page } = await world(t)
+  const elsewhere: string[] = []
+  const complaints: string[] = []
+  await context.route('**/*', route => {
+    if (route.request().url().startsWith(client.url) || route.request().url().startsWith('data:'))
+      return route.continue()
+    elsewhere.push(route.request().url())
+    return route.abort()
+  })
+  page.on('console', message => {
+    if (message.type() === 'error') complaints.push(message.text())
+  })
+  page.on('pageerror', error => complaints.push(error.message))
+  await page.goto(`${client.url}/docs`)
+  await page.getByText('A valid access token', { exact: true }).waitFor()
+  await page.getByRole('button', { name: 'Authorize' }).first().click()
+  await page.locator('.modal-ux input').fill(apiKey)
+  await page.locator('.modal-ux button.authorize').click()
+  await page.locator('.modal-ux button.btn-done').click()
+  await page.getByText('All grants, page by page').click()
+  await page.getByRole('button', { name: 'Try it out' }).click()
+  const answered = page.waitForResponse(response => response.url().includes('/v1/grants'))
+  await page.getByRole('button', { name: 'Execute' }).click()
+  t.equal((await answered).status(), 200)
+  t.strictSame(elsewhere, [])
+  t.strictSame(complaints, [])
+})

@@ -1,0 +1,120 @@
+import { createHash } from 'node:crypto'
+import t from 'tap'
+import { neededTtlMs, type RefreshPolicy, refreshDueAtMs, retryAtMs, rotatesAtMs } from '../../src/broker/policy.ts'
+
+const policy: RefreshPolicy = {
+  marginMs: 600_000,
+  marginRatio: 0.2,
+  minTtlMs: 30_000,
+  defaultLifetimeMs: 3_600_000,
+  leaseMs: 15_000,
+}
+const NOW = 1_795_435_200_000
+/** As the provider makes them: 32 hex digits. */
+const GUIDS = Array.from({ length: 500 }, (_, index) => createHash('md5').update(String(index)).digest('hex'))
+
+function lifetime(lifetimeMs: number, guid = 'ada') {
+  return { guid, issuedAtMs: NOW, accessTokenExpiresAtMs: NOW + lifetimeMs }
+}
+
+t.test('renewal is due inside the margin: the configured one, or its part of a short life', async t => {
+  for (const { lifetimeMs, marginMs } of [
+    { lifetimeMs: 7_200_000, marginMs: 600_000 },
+    { lifetimeMs: 3_000_000, marginMs: 600_000 },
+    { lifetimeMs: 600_000, marginMs: 120_000 },
+    { lifetimeMs: 10_000, marginMs: 2_000 },
+    { lifetimeMs: 0, marginMs: 0 },
+  ]) {
+    const margins = GUIDS.map(guid => NOW + lifetimeMs - refreshDueAtMs(policy, lifetime(lifetimeMs, guid)))
+    t.ok(Math.max(...margins) <= marginMs, `${lifetimeMs}: not before the margin`)
+    t.ok(Math.min(...margins) >= 0.75 * marginMs - 1, `${lifetimeMs}: not later than three quarters of it`)
+  }
+})
+
+t.test('its place is fixed for each guid, and spread over the guids', async t => {
+  const dues = GUIDS.map(guid => refreshDueAtMs(policy, lifetime(7_200_000, guid)))
+  t.strictSame(
+    GUIDS.map(guid => refreshDueAtMs(policy, lifetime(7_200_000, guid))),
+    dues,
+  )
+  t.ok(new Set(dues).size > 450, 'few share a moment')
+  const first = NOW + 7_200_000 - 600_000
+  const quarters = [0, 1, 2, 3].map(quarter => {
+    const fromMs = first + quarter * 37_500
+    return dues.filter(due => due >= fromMs && due < fromMs + 37_500).length
+  })
+  t.ok(
+    quarters.every(count => count > 75),
+    `evenly: ${quarters}`,
+  )
+  t.ok(dues.every(Number.isInteger), 'whole milliseconds')
+})
+
+t.test('no margin means at expiry; a life that is over is due at once', async t => {
+  t.equal(refreshDueAtMs({ ...policy, marginMs: 0 }, lifetime(7_200_000)), NOW + 7_200_000)
+  t.equal(refreshDueAtMs(policy, lifetime(-5_000)), NOW - 5_000)
+})
+
+t.test('a wish for life is met up to nine tenths of it; one that no token can meet asks for the margin', async t => {
+  const two = lifetime(7_200_000)
+  const marginMs = two.accessTokenExpiresAtMs - refreshDueAtMs(policy, two)
+  const needed = (wishedMs: number | null) => neededTtlMs(policy, two, wishedMs)
+  t.equal(needed(null), 30_000)
+  t.equal(needed(0), 0)
+  t.equal(needed(60_000), 60_000)
+  t.equal(needed(6_480_000), 6_480_000)
+  t.equal(needed(7_000_000), 6_480_000)
+  t.equal(needed(7_199_999), 6_480_000)
+  t.equal(needed(7_200_000), marginMs)
+  t.equal(needed(99_999_999), marginMs)
+  const short = lifetime(20_000)
+  t.equal(
+    neededTtlMs(policy, short, null),
+    short.accessTokenExpiresAtMs - refreshDueAtMs(policy, short),
+    'a least that is longer than the life would renew at every read',
+  )
+})
+
+t.test('a token may be kept until it is due, or until readers would not be given it', async t => {
+  const two = lifetime(7_200_000)
+  t.equal(rotatesAtMs(policy, two), refreshDueAtMs(policy, two))
+  t.equal(rotatesAtMs({ ...policy, minTtlMs: 1_200_000 }, two), NOW + 6_000_000)
+  t.equal(rotatesAtMs({ ...policy, marginMs: 0 }, two), NOW + 7_170_000)
+})
+
+const failure = {
+  nowMs: NOW,
+  attempts: 1,
+  retryAfterMs: null,
+  accessTokenExpiresAtMs: NOW + 7_200_000,
+  fraction: 1,
+}
+
+function wait(more: Partial<Parameters<typeof retryAtMs>[0]>): number {
+  return retryAtMs({ ...failure, ...more }) - NOW
+}
+
+t.test('waits double up to half a minute, each between half and all of it', async t => {
+  const waits = [1, 2, 3, 4, 5, 6, 7, 40, 10_000].map(attempts => wait({ attempts }))
+  t.strictSame(waits, [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000, 30_000])
+  t.equal(wait({ fraction: 0 }), 500)
+  t.equal(wait({ fraction: 0.5 }), 750)
+  t.equal(wait({ attempts: 50, fraction: 0 }), 15_000)
+})
+
+t.test('the provider may ask for more patience, up to five minutes', async t => {
+  t.equal(wait({ retryAfterMs: 7_000 }), 7_000)
+  t.equal(wait({ retryAfterMs: 100 }), 1_000, 'not for less')
+  t.equal(wait({ retryAfterMs: 300_000 }), 300_000)
+  t.equal(wait({ retryAfterMs: 86_400_000 }), 300_000)
+  t.equal(wait({ retryAfterMs: 60_000, accessTokenExpiresAtMs: NOW + 10_000 }), 60_000, 'also past the expiry')
+})
+
+t.test('a token that still lives has one more try before it lapses', async t => {
+  t.equal(wait({ attempts: 9, accessTokenExpiresAtMs: NOW + 20_000 }), 18_000)
+  t.equal(wait({ attempts: 9, accessTokenExpiresAtMs: NOW + 60_000 }), 30_000)
+  t.equal(wait({ attempts: 9, accessTokenExpiresAtMs: NOW + 3_001 }), 1_001)
+  t.equal(wait({ attempts: 9, accessTokenExpiresAtMs: NOW + 3_000 }), 30_000, 'too late for it')
+  t.equal(wait({ attempts: 9, accessTokenExpiresAtMs: NOW - 1 }), 30_000, 'lapsed')
+  t.ok(Number.isInteger(retryAtMs({ ...failure, fraction: 0.123456 })))
+})
