@@ -5,15 +5,13 @@ import t from 'tap'
 import { freePort } from '../support/redis.ts'
 
 const run = promisify(execFile)
+/** An environment of its own: settings of this machine, and tap's way of counting coverage, stay out. */
+const COMMAND = ['-i', `PATH=${process.env.PATH}`, process.execPath, '--import', 'tsx', 'src/main.ts']
 
 t.test('the walk-through that `npm run dev` prints works word for word', async t => {
   const [port, sandboxPort] = [await freePort(), await freePort()]
   const options = ['--port', String(port), '--sandbox-port', String(sandboxPort)]
-  const dev = spawn(process.execPath, ['--import', 'tsx', 'src/main.ts', 'dev', ...options], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-    // tap's own loader must not meet tsx's.
-    env: { PATH: process.env.PATH },
-  })
+  const dev = spawn('env', [...COMMAND, 'dev', ...options], { stdio: ['ignore', 'pipe', 'inherit'] })
   t.teardown(async () => {
     if (dev.exitCode !== null) return
     dev.kill('SIGTERM')
@@ -50,17 +48,13 @@ t.test('commands say what is wrong with them, and exit 2', async t => {
     [['dev', '--port', 'x'], /whole number/],
   ] as const
   for (const [args, message] of cases) {
-    const failure = await run(process.execPath, ['--import', 'tsx', 'src/main.ts', ...args], {
-      env: { PATH: process.env.PATH },
-    }).catch(error => error)
+    const failure = await run('env', [...COMMAND, ...args]).catch(error => error)
     t.match(failure, { code: 2, stderr: message }, args.join(' '))
   }
 })
 
 t.test('serve names every missing setting at once, and exits 1', async t => {
-  const failure = await run(process.execPath, ['--import', 'tsx', 'src/main.ts', 'serve'], {
-    env: { PATH: process.env.PATH },
-  }).catch(error => error)
+  const failure = await run('env', [...COMMAND, 'serve']).catch(error => error)
   t.equal(failure.code, 1)
   for (const name of [
     'HEALTHTAP_APP_ID',
