@@ -167,3 +167,31 @@ t.test('import, list, read and delete', async t => {
   t.equal((await sandbox.me(pair.access_token)).status, 401)
   t.match(await client.get('/v1/grants?username=ada'), { body: { items: [] } })
 })
+
+t.test(
+  'a provider that is down: live tokens go on, expired ones are 503 with Retry-After, and all recovers by itself',
+  async t => {
+    const { sandbox, gateway } = await startStack(t, redis.url)
+    const client = await gateway()
+    const live = (await client.send('POST', '/v1/users', { username: 'live' })).body
+    const pair = await sandbox.grant()
+    await sandbox.addFault({ operation: 'any', kind: 'rate_limited', retry_after: 1 })
+    const tokens = { access_token: pair.access_token, refresh_token: pair.refresh_token, expires_in: 0 }
+    t.equal((await client.send('PUT', `/v1/grants/${pair.guid}`, tokens)).status, 201)
+    t.match(await client.get(`/v1/grants/${live.guid}/token`), {
+      status: 200,
+      body: { access_token: live.access_token },
+    })
+    const refused = await client.get(`/v1/grants/${pair.guid}/token`)
+    t.match(refused, { status: 503, body: { code: 'provider_unavailable' } })
+    t.ok(Number(refused.headers.get('retry-after')) >= 1)
+
+    await sandbox.clearFaults()
+    let answer = refused
+    for (let tries = 0; tries < 3_000 && answer.status !== 200; tries += 1)
+      answer = await client.get(`/v1/grants/${pair.guid}/token`)
+    t.match(answer, { status: 200, body: { version: 2 } })
+    t.equal((await sandbox.me(answer.body.access_token)).status, 200)
+    t.equal((await sandbox.counts()).grants[pair.guid]?.refreshes, 1)
+  },
+)
