@@ -85,5 +85,8 @@ function fractionOf(guid: string): number {
   for (let index = 0; index < guid.length; index += 1) {
     hash = Math.imul(hash ^ guid.charCodeAt(index), 0x01000193)
   }
-  return (hash >>> 0) / 2 ** 32
+  // Guids that differ in their last characters alone lie close together until the bits are mixed (MurmurHash3's last step).
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
+  return ((hash ^ (hash >>> 16)) >>> 0) / 2 ** 32
 }

@@ -90,7 +90,7 @@ function isNameTaken(status: number, body: Readonly<Record<string, unknown>> | n
 /** What may be repeated to a caller: a listed OAuth error, and its description if it is plain and short. */
 function upstreamOf(status: number, body: Readonly<Record<string, unknown>> | null): Upstream {
   const error = body?.error
-  if (typeof error !== 'string' || !(error in OAUTH_ERRORS)) return { status }
+  if (typeof error !== 'string' || !Object.hasOwn(OAUTH_ERRORS, error)) return { status }
   const description = body?.error_description
   const isPlain = typeof description === 'string' && /^[\x20-\x7e]{1,300}$/.test(description)
   return isPlain ? { status, error, error_description: withoutSecrets(description) } : { status, error }

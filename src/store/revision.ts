@@ -1,10 +1,11 @@
+import { randomInt } from 'node:crypto'
 import type { Clock } from '../ports/clock.ts'
 import { ABSENT } from '../ports/store.ts'
 
 /**
- * The revision after this one. A new record begins at the clock's milliseconds, so that one which was removed and made
- * again is not taken for the one before by a writer who slept in between.
+ * The revision after this one. A new record begins at the clock's milliseconds and a random part, so that one which was
+ * removed and made again is not taken for the one before by a writer who slept in between.
  */
 export function nextRevision(revision: number, clock: Clock): number {
-  return revision === ABSENT ? clock.now() : revision + 1
+  return revision === ABSENT ? clock.now() * 1000 + randomInt(1000) : revision + 1
 }

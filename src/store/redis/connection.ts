@@ -26,19 +26,30 @@ const SEVERAL =
 
 /** null: not an address we know. The forms are those of the contract. */
 export function parseRedisAddress(text: string): RedisAddress | null {
-  if (/^rediss?:\/\//.test(text)) return URL.canParse(text) ? { kind: 'single', url: text } : null
+  if (/^rediss?:\/\//.test(text))
+    return URL.canParse(text) && new URL(text).hostname !== '' ? { kind: 'single', url: text } : null
   const found = SEVERAL.exec(text)
   const { user, password, hosts, name } = found?.groups ?? {}
   const kind = found?.[1] === 'sentinel' ? 'sentinel' : 'cluster'
   const nodes = (hosts ?? '').split(',').map(host => nodeOf(host, DEFAULT_PORT[kind]))
   const known = nodes.filter(node => node !== null)
   if (found === null || known.length < nodes.length) return null
-  const auth = {
-    ...(user ? { username: decodeURIComponent(user) } : {}),
-    ...(password ? { password: decodeURIComponent(password) } : {}),
-  }
+  const auth = authOf(user, password)
+  if (auth === null) return null
   if (kind === 'cluster') return name === undefined ? { kind, nodes: known, auth } : null
   return name === undefined ? null : { kind, nodes: known, name, auth }
+}
+
+/** null: percent-encoding that cannot be undone. */
+function authOf(user: string | undefined, password: string | undefined): Auth | null {
+  try {
+    return {
+      ...(user ? { username: decodeURIComponent(user) } : {}),
+      ...(password ? { password: decodeURIComponent(password) } : {}),
+    }
+  } catch {
+    return null
+  }
 }
 
 const DEFAULT_PORT = { sentinel: '26379', cluster: '6379' }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import type { Grant } from '../../ports/records.ts'
 import { type GrantPage, type GrantStore, RecordUnreadable, type Stored, type Written } from '../../ports/store.ts'
 import { nextRevision } from '../revision.ts'
@@ -43,13 +44,14 @@ export function createRedisGrantStore(options: RedisShared & { readonly keys: Ke
     }).flat()
   }
 
-  /** One step through a shard's names: those after `after`, in order, with the cursor of the step that follows. */
-  async function scan(shard: string, cursor: string, after: string) {
+  /** One step through a shard's names, in order, from the place on; with the cursor of the step that follows. */
+  async function scan(shard: string, cursor: string, place: Place) {
     const [following, flat] = await orUnavailable(() => client.zscan(keys.due(shard), cursor, 'COUNT', SCAN_COUNT))
     const names = new Set(flat.filter((_, index) => index % 2 === 0))
-    const guids = [...names].filter(guid => guid > after).sort()
+    const all = [...names].sort()
+    const guids = isSame(place, all) ? all.filter(guid => guid > place.after) : all
     const texts = guids.length === 0 ? [] : await orUnavailable(() => client.mget(guids.map(keys.grant)))
-    return { following, found: guids.flatMap((guid, index) => parseIfReadable(guid, texts[index])) }
+    return { following, all, found: guids.flatMap((guid, index) => parseIfReadable(guid, texts[index])) }
   }
 
   return {
@@ -81,21 +83,26 @@ export function createRedisGrantStore(options: RedisShared & { readonly keys: Ke
     },
 
     async list({ status, limit, cursor }): Promise<GrantPage | null> {
-      const start = cursor === undefined ? { index: 0, scan: '0', after: '' } : parseCursor(cursor, keys.shards.length)
+      const start =
+        cursor === undefined ? { index: 0, scan: '0', place: BEGINNING } : parseCursor(cursor, keys.shards.length)
       if (start === null) return null
       const grants: Grant[] = []
-      let { index, scan: scanCursor, after } = start
+      let { index, scan: scanCursor, place } = start
       for (; index < keys.shards.length; index += 1) {
         const shard = keys.shards[index] ?? ''
         do {
-          const step = await scan(shard, scanCursor, after)
+          const step = await scan(shard, scanCursor, place)
+          let last: string | null = null
           for (const { record } of step.found) {
-            if (grants.length === limit) return { grants, nextCursor: formatCursor(index, scanCursor, after) }
-            after = record.guid
+            if (grants.length === limit) {
+              const reached = last === null ? place : placeAfter(last, step.all)
+              return { grants, nextCursor: formatCursor(index, scanCursor, reached) }
+            }
+            last = record.guid
             if (status === undefined || record.status === status) grants.push(record)
           }
           scanCursor = step.following
-          after = ''
+          place = BEGINNING
         } while (scanCursor !== '0')
       }
       return { grants, nextCursor: null }
@@ -103,13 +110,41 @@ export function createRedisGrantStore(options: RedisShared & { readonly keys: Ke
   }
 }
 
-/** Where a listing goes on: the shard, Redis's own cursor in it, and the last name that was shown of that step. */
-function formatCursor(index: number, scanCursor: string, after: string): string {
-  return Buffer.from(`${index} ${scanCursor} ${after}`).toString('base64url')
+/** How far a step was shown: the last name, and which names stood before it. */
+interface Place {
+  readonly after: string
+  readonly shown: string
 }
 
+const BEGINNING: Place = { after: '', shown: '' }
+
+function placeAfter(guid: string, all: readonly string[]): Place {
+  return { after: guid, shown: digestOf(all.filter(name => name <= guid)) }
+}
+
+/**
+ * Redis may put other names into a step when the set has grown or shrunk in between: then what was shown of it says
+ * nothing any more, and the whole step is shown again.
+ */
+function isSame(place: Place, all: readonly string[]): boolean {
+  return place.after !== '' && digestOf(all.filter(name => name <= place.after)) === place.shown
+}
+
+function digestOf(names: readonly string[]): string {
+  return createHash('sha256').update(names.join('\n')).digest('base64url').slice(0, 16)
+}
+
+/** Where a listing goes on: the shard, Redis's own cursor in it, and the place in that step. */
+function formatCursor(index: number, scanCursor: string, { shown, after }: Place): string {
+  return Buffer.from(`${index} ${scanCursor} ${shown} ${after}`).toString('base64url')
+}
+
+const LARGEST_SCAN_CURSOR = 2n ** 64n - 1n
+
 function parseCursor(cursor: string, shardCount: number) {
-  const [, index, scan, after] = /^(\d{1,4}) (\d{1,20}) (.*)$/.exec(Buffer.from(cursor, 'base64url').toString()) ?? []
-  if (index === undefined || scan === undefined || Number(index) >= shardCount) return null
-  return { index: Number(index), scan, after: after ?? '' }
+  const text = Buffer.from(cursor, 'base64url').toString()
+  const [, index, scan, shown = '', after = ''] = /^(\d{1,4}) (\d{1,20}) ([\w-]*) (.*)$/.exec(text) ?? []
+  if (index === undefined || scan === undefined) return null
+  if (Number(index) >= shardCount || BigInt(scan) > LARGEST_SCAN_CURSOR) return null
+  return { index: Number(index), scan, place: { shown, after } }
 }
