@@ -1,7 +1,8 @@
 /** The domain as the routes see it: one object, one method for each thing a caller can ask for. */
+import type { Rotation } from '../ports/journal.ts'
 import { type Authorizations, createAuthorizations } from './authorizations.ts'
 import { type Callbacks, createCallbacks } from './callback.ts'
-import type { BrokerContext, BrokerPorts, ClientSettings } from './context.ts'
+import { type BrokerContext, type BrokerPorts, type ClientSettings, persist } from './context.ts'
 import { createDiscards } from './discards.ts'
 import { createExchanges, type Exchanges } from './exchange.ts'
 import { createGrants, type Grants } from './grants.ts'
@@ -52,6 +53,21 @@ export function createBroker(settings: BrokerSettings, ports: BrokerPorts): Brok
 
   const exchanges = createExchanges(context, authorizations, grants, discards)
 
+  let replaying: Promise<void> = Promise.resolve()
+
+  /** With the store away at the start: nothing is renewed before what is known already has been stored. */
+  async function replayLater(rotations: readonly Rotation[]): Promise<void> {
+    for (const rotation of rotations) {
+      try {
+        await persist(context, () => renewals.replay(rotation))
+      } catch (error) {
+        // The entry stays in the journal, for the next start.
+        ports.events.emit({ type: 'refresher.failed', reason: error instanceof Error ? error.name : 'unknown' })
+      }
+    }
+    refresher.start()
+  }
+
   return {
     authorizations,
     callbacks: createCallbacks(authorizations, exchanges),
@@ -62,11 +78,16 @@ export function createBroker(settings: BrokerSettings, ports: BrokerPorts): Brok
     revocations,
     policy: settings.policy,
     async start() {
-      for (const rotation of await ports.journal.entries()) await renewals.replay(rotation)
-      refresher.start()
+      const postponed: Rotation[] = []
+      for (const rotation of await ports.journal.entries()) {
+        await renewals.replay(rotation).catch(() => postponed.push(rotation))
+      }
+      if (postponed.length === 0) refresher.start()
+      else replaying = replayLater(postponed)
     },
     async stop() {
       closing.abort()
+      await replaying
       await refresher.stopped()
       await renewals.idle()
       await discards.idle()
