@@ -67,8 +67,13 @@ export function createProvisionings(context: BrokerContext, grants: Grants): Pro
       if (mine !== null) return await perform(request, mine)
       const known = stored?.record
       if (known?.status === 'answered') return { grant: await store(username, known.grant), created: false }
-      if (known?.status === 'done')
-        return { grant: existing(await grants.read(known.guid), known.guid), created: false }
+      if (known?.status === 'done') {
+        const grant = (await context.stores.grants.read(known.guid))?.record
+        if (grant !== undefined) return { grant: existing(grant, known.guid), created: false }
+        // The grant was deleted by a process that did not live to free its name.
+        await provisionings.write(username, stored?.revision ?? 0, null)
+        continue
+      }
       const untilMs = known?.status === 'under_way' ? known.leaseUntilMs : clock.now()
       await watch(context, provisionings, username, untilMs, seen => seen?.status !== 'under_way')
     }

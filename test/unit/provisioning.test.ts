@@ -1,0 +1,48 @@
+import t from 'tap'
+import type { Problem } from '../../src/errors.ts'
+import { createWorld } from '../support/broker.ts'
+
+const conflict = { kind: 'conflict', upstream: { status: 422 } }
+
+function codeOf(work: Promise<unknown>): Promise<string> {
+  return work.then(
+    () => 'ok',
+    (error: Problem) => error.code,
+  )
+}
+
+t.test('a name whose grant is gone is asked for at the provider again', async t => {
+  const world = createWorld()
+  const broker = world.replica()
+  await world.stores.provisionings.write('4711', 0, { status: 'done', guid: 'gone' })
+  world.provider.next('createUser', () => conflict)
+  t.equal(await codeOf(broker.provisionings.provision({ username: '4711', attributes: {} })), 'username_taken')
+  t.equal(await world.stores.provisionings.read('4711'), null)
+})
+
+t.test('an attempt that was left behind is in doubt, and is finished by whoever comes next', async t => {
+  const world = createWorld()
+  const crashed = world.replica()
+  world.provider.next('createUser', () => new Promise(() => {}))
+  crashed.provisionings.provision({ username: '4711', attributes: {} }).catch(() => {})
+  await world.clock.advance(31_000)
+  world.provider.next('createUser', () => conflict)
+  const next = world.replica()
+  t.equal(await codeOf(next.provisionings.provision({ username: '4711', attributes: {} })), 'provisioning_in_doubt')
+  t.equal(await codeOf(next.provisionings.provision({ username: '4711', attributes: {} })), 'ok')
+  t.equal(world.provider.times('createUser'), 3)
+})
+
+t.test('a user who was made and not yet stored is stored by whoever comes next', async t => {
+  const world = createWorld()
+  const { provisionings, grants } = world.stores
+  const broker = world.replica()
+  const { grant } = await broker.provisionings.provision({ username: '4711', attributes: {} })
+  const [mapped, stored] = [await provisionings.read('4711'), await grants.read(grant.guid)]
+  await provisionings.write('4711', mapped?.revision ?? 0, { status: 'answered', grant })
+  await grants.write(grant.guid, stored?.revision ?? 0, null)
+  const again = await world.replica().provisionings.provision({ username: '4711', attributes: {} })
+  t.match(again, { created: false, grant: { guid: grant.guid, username: '4711', version: 1 } })
+  t.ok(again.grant.password?.equals(grant.password ?? again.grant.pair.accessToken))
+  t.equal(world.provider.times('createUser'), 1)
+})
