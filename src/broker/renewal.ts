@@ -108,7 +108,8 @@ export function createRenewals(context: BrokerContext, discards: Discards): Rene
         if (!journaled) journaled = await putInJournal(rotation)
       },
     )
-    if (journaled) await journal.remove(rotation)
+    // An entry that stays is harmless: the next start finds that it was committed.
+    if (journaled) await journal.remove(rotation).catch(() => {})
     return result
   }
 
