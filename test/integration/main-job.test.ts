@@ -1,3 +1,4 @@
+import { Redis } from 'ioredis'
 import t from 'tap'
 import { startRedis } from '../support/redis.ts'
 import { startStack } from '../support/stack.ts'
@@ -195,3 +196,25 @@ t.test(
     t.equal((await sandbox.counts()).grants[pair.guid]?.refreshes, 1)
   },
 )
+
+t.test('a Deny is told to whoever asks; a record that does not open is an error for that grant alone', async t => {
+  const { redirectUri, gateway } = await startStack(t, redis.url)
+  const client = await gateway({ REDIS_PREFIX: 'unreadable' })
+  const { state } = (await client.send('POST', '/v1/authorizations', {})).body
+  t.match(await client.get(`/tap-in/callback?state=${state}&error=access_denied`), {
+    status: 403,
+    body: /chose not to connect/,
+  })
+  const exchange = { code: 'c', redirect_uri: redirectUri, state }
+  t.match(await client.send('POST', '/v1/grants', exchange), { status: 403, body: { code: 'access_denied' } })
+
+  const { guid } = (await client.send('POST', '/v1/users', { username: 'broken' })).body
+  const other = (await client.send('POST', '/v1/users', { username: 'whole' })).body.guid
+  const store = new Redis(redis.port)
+  t.teardown(() => store.disconnect())
+  const [key = ''] = await store.keys(`unreadable:*:grant:${guid}`)
+  await store.set(key, '12:{"nonsense')
+  t.match(await client.get(`/v1/grants/${guid}/token`), { status: 500, body: { code: 'internal_error' } })
+  t.match(await client.get(`/v1/grants/${other}/token`), { status: 200 })
+  t.equal(await store.get(key), '12:{"nonsense', 'it is left as it is')
+})
