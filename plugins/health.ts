@@ -1,11 +1,23 @@
 /** For load balancers and orchestrators. A provider that is away makes nobody unready: live tokens are still answered. */
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { Trouble } from '../src/broker/breaker.ts'
 import { StoreUnavailable } from '../src/ports/store.ts'
 import { Health, ref } from '../src/schemas/index.ts'
 
 export interface HealthOptions {
   /** Throws `StoreUnavailable`. */
   readonly pingStore: () => Promise<void>
+  /** What keeps us from asking the provider; null: nothing. */
+  readonly trouble: () => Trouble | null
+}
+
+const TROUBLES: Readonly<Record<Trouble, { name: string; detail: string }>> = {
+  outage: { name: 'provider', detail: 'HealthTap does not work just now. It is tried again every few seconds.' },
+  paused: { name: 'provider', detail: 'HealthTap has asked us to wait.' },
+  client_refused: {
+    name: 'client',
+    detail: 'HealthTap refuses our credentials. Check HEALTHTAP_APP_ID and HEALTHTAP_APP_SECRET. No grant is lost.',
+  },
 }
 
 const health: FastifyPluginAsyncTypebox<HealthOptions> = async (app, options) => {
@@ -31,7 +43,8 @@ const health: FastifyPluginAsyncTypebox<HealthOptions> = async (app, options) =>
         operationId: 'getReadiness',
         tags: ['Running it'],
         summary: 'Whether requests may be sent here',
-        description: 'A line for each thing it needs. 503 while the store is away.',
+        description:
+          'A line for each thing it needs. 503 while the store is away; 200 and `degraded` while HealthTap is, or refuses our credentials.',
         security: [],
         response: {
           200: { description: 'It is ready.', content: { 'application/json': { schema: ref(Health) } } },
@@ -41,10 +54,30 @@ const health: FastifyPluginAsyncTypebox<HealthOptions> = async (app, options) =>
     },
     async (_request, reply) => {
       const store = await storeCheck(options.pingStore)
-      reply.code(store.status === 'ok' ? 200 : 503).header('cache-control', 'no-store')
-      return { status: store.status, checks: [store] }
+      const checks = [store, ...providerChecks(options.trouble())]
+      const status = worstOf(checks.map(check => check.status))
+      reply.code(status === 'unavailable' ? 503 : 200).header('cache-control', 'no-store')
+      return { status, checks }
     },
   )
+}
+
+/** A provider that is away, or refuses us, does so for every replica: sending requests elsewhere would not help. */
+function providerChecks(trouble: Trouble | null) {
+  const troubled = trouble === null ? null : TROUBLES[trouble]
+  return ['provider', 'client'].map(name =>
+    troubled?.name === name
+      ? { name, status: 'degraded' as const, detail: troubled.detail }
+      : { name, status: 'ok' as const },
+  )
+}
+
+type Status = 'ok' | 'degraded' | 'unavailable'
+
+const SEVEREST_FIRST = ['unavailable', 'degraded'] as const
+
+function worstOf(statuses: readonly Status[]): Status {
+  return SEVEREST_FIRST.find(status => statuses.includes(status)) ?? 'ok'
 }
 
 async function storeCheck(pingStore: HealthOptions['pingStore']) {

@@ -65,6 +65,8 @@ export async function buildApp(config: Config, ports: AppPorts) {
         minTtlMs: config.tokenMinTtlSeconds * 1000,
         defaultLifetimeMs: config.defaultLifetimeSeconds * 1000,
         leaseMs: config.providerTimeoutMs + LEASE_BEYOND_DEADLINE_MS,
+        sendWithinMs: LEASE_BEYOND_DEADLINE_MS / 2,
+        idleAfterMs: config.refreshIdleAfterSeconds * 1000,
       },
       client: config,
       backgroundConcurrency: config.providerMaxConcurrency,
@@ -72,7 +74,7 @@ export async function buildApp(config: Config, ports: AppPorts) {
     ports,
   )
   const options = { broker, clock: ports.clock }
-  await app.register(health, { pingStore: () => ports.stores.ping() })
+  await app.register(health, { pingStore: () => ports.stores.ping(), trouble: broker.trouble })
   await app.register(authorizations, options)
   await app.register(grants, options)
   await app.register(tapIn, options)

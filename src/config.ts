@@ -26,6 +26,8 @@ export interface Config {
   readonly callers: readonly CallerEntry[]
   readonly refreshMarginSeconds: number
   readonly refreshMarginRatio: number
+  /** 0: all grants are renewed ahead of time. */
+  readonly refreshIdleAfterSeconds: number
   readonly tokenMinTtlSeconds: number
   readonly defaultLifetimeSeconds: number
   readonly returnToOrigins: readonly string[]
@@ -42,7 +44,7 @@ export interface ServeConfig extends Config {
 }
 
 /** Settings of the contract that this version does not act upon yet: setting one is worth a warning. */
-const NOT_YET = ['REFRESH_IDLE_AFTER_SECONDS', 'AUDIT_LOG', 'PUBLIC_PORT', 'METRICS_PORT'] as const
+const NOT_YET = ['AUDIT_LOG', 'PUBLIC_PORT', 'METRICS_PORT'] as const
 
 /** Every setting that is missing or wrong, by name. */
 export class ConfigError extends Error {
@@ -109,6 +111,7 @@ export function readConfig(environment: Environment = process.env): ServeConfig 
     callers: read('CALLERS', settings.callers, required),
     refreshMarginSeconds: read('REFRESH_MARGIN_SECONDS', settings.integer(0, 86_400), 600),
     refreshMarginRatio: read('REFRESH_MARGIN_RATIO', settings.ratio, 0.2),
+    refreshIdleAfterSeconds: read('REFRESH_IDLE_AFTER_SECONDS', settings.integer(0, 31_536_000), 0),
     tokenMinTtlSeconds: read('TOKEN_MIN_TTL_SECONDS', settings.integer(0, 86_400), 30),
     defaultLifetimeSeconds: read('DEFAULT_LIFETIME_SECONDS', settings.integer(1, 31_536_000), 3_600),
     returnToOrigins: read('RETURN_TO_ORIGINS', settings.origins, []),

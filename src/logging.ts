@@ -26,15 +26,24 @@ function errorView(error: unknown) {
 }
 
 /** How loud each event is. */
-const LEVELS: Readonly<Record<BrokerEvent['type'], 'info' | 'warn' | 'error'>> = {
+const LEVELS: Readonly<Record<BrokerEvent['type'], 'debug' | 'info' | 'warn' | 'error'>> = {
   'grant.stored': 'info',
+  'grant.attempted': 'debug',
   'grant.renewed': 'info',
+  'grant.in_doubt': 'warn',
+  'grant.rested': 'info',
+  'grant.restored': 'error',
   'grant.renewal_failed': 'warn',
   'grant.ended': 'warn',
   'grant.revoking': 'info',
   'grant.revoked': 'info',
   'pair.revoked': 'info',
   'commit.delayed': 'error',
+  'provider.unavailable': 'error',
+  'provider.available': 'info',
+  'provider.paused': 'warn',
+  'client.refused': 'error',
+  'client.accepted': 'info',
   'refresher.failed': 'error',
 }
 

@@ -1,6 +1,7 @@
 /** The domain as the routes see it: one object, one method for each thing a caller can ask for. */
 import type { Rotation } from '../ports/journal.ts'
 import { type Authorizations, createAuthorizations } from './authorizations.ts'
+import { createBreaker, type Trouble } from './breaker.ts'
 import { type Callbacks, createCallbacks } from './callback.ts'
 import { type BrokerContext, type BrokerPorts, type ClientSettings, persist } from './context.ts'
 import { createDiscards } from './discards.ts'
@@ -8,6 +9,7 @@ import { createExchanges, type Exchanges } from './exchange.ts'
 import { createGrants, type Grants } from './grants.ts'
 import type { RefreshPolicy } from './policy.ts'
 import { createProvisionings, type Provisionings } from './provisioning.ts'
+import { createRecent } from './recent.ts'
 import { createRefresher } from './refresher.ts'
 import { createRenewals } from './renewal.ts'
 import { createRevocations, type Revocations } from './revocation.ts'
@@ -29,6 +31,8 @@ export interface Broker {
   readonly grants: Pick<Grants, 'read' | 'list' | 'import'>
   readonly revocations: Pick<Revocations, 'revoke'>
   readonly policy: RefreshPolicy
+  /** What keeps us from asking the provider; null: nothing. */
+  trouble(): Trouble | null
   /** Stores what the journal holds from an earlier process, then begins to renew ahead of time. */
   start(): Promise<void>
   /** Stops the background loop, and waits for what is under way; what cannot be stored goes to the journal. */
@@ -37,19 +41,22 @@ export interface Broker {
 
 export function createBroker(settings: BrokerSettings, ports: BrokerPorts): Broker {
   const closing = new AbortController()
+  const breaker = createBreaker(ports, settings.backgroundConcurrency)
   const context: BrokerContext = {
     ...ports,
+    provider: breaker.provider,
     policy: settings.policy,
     client: settings.client,
     owner: ports.random.token(12),
     closing: closing.signal,
   }
   const discards = createDiscards(context)
-  const grants = createGrants(context, discards)
-  const renewals = createRenewals(context, discards)
+  const recent = createRecent(context)
+  const grants = createGrants(context, discards, recent)
+  const renewals = createRenewals(context, breaker, discards, recent)
   const authorizations = createAuthorizations(context)
   const revocations = createRevocations(context, renewals, grants)
-  const refresher = createRefresher(context, renewals, revocations, settings.backgroundConcurrency)
+  const refresher = createRefresher(context, breaker, recent, renewals, revocations)
 
   const exchanges = createExchanges(context, authorizations, grants, discards)
 
@@ -73,10 +80,11 @@ export function createBroker(settings: BrokerSettings, ports: BrokerPorts): Brok
     callbacks: createCallbacks(authorizations, exchanges),
     exchanges,
     provisionings: createProvisionings(context, grants),
-    tokens: createTokens(context, renewals),
+    tokens: createTokens(context, renewals, recent),
     grants,
     revocations,
     policy: settings.policy,
+    trouble: breaker.trouble,
     async start() {
       const postponed: Rotation[] = []
       for (const rotation of await ports.journal.entries()) {

@@ -40,8 +40,8 @@ export interface BrokerContext extends BrokerPorts {
   readonly closing: AbortSignal
 }
 
-/** How often a record is looked at while another replica works on it. */
-const WATCH_EVERY_MS = 50
+/** How often a record is looked at while another replica works on it, in case the word of its end got lost. */
+const LOOK_AGAIN_MS = 500
 
 /** Seconds from now, rounded up, at least one: for `Retry-After`. */
 export function secondsUntil(atMs: number, nowMs: number): number {
@@ -71,7 +71,7 @@ export async function change<T>(
   }
 }
 
-/** Reads a record again and again until `done` says so or `untilMs` has come; answers the last it saw. */
+/** Waits for the word that a record has changed, until `done` says so or `untilMs` has come; answers the last it saw. */
 export async function watch<T>(
   context: BrokerContext,
   store: RecordStore<T>,
@@ -80,17 +80,28 @@ export async function watch<T>(
   done: (current: T | null) => boolean,
 ): Promise<Stored<T> | null> {
   for (;;) {
-    const current = await store.read(key)
-    const leftMs = untilMs - context.clock.now()
-    if (done(current?.record ?? null) || leftMs <= 0) return current
-    await context.clock.sleep(Math.min(WATCH_EVERY_MS, leftMs))
+    const heard = new AbortController()
+    try {
+      // Listen first, then look: a word between the two is not lost.
+      const settled = store.settled(key, heard.signal)
+      const current = await store.read(key)
+      const leftMs = untilMs - context.clock.now()
+      if (done(current?.record ?? null) || leftMs <= 0) return current
+      await Promise.race([settled, context.clock.sleep(Math.min(LOOK_AGAIN_MS, leftMs), heard.signal)])
+    } finally {
+      heard.abort()
+    }
   }
 }
 
 /** null: not by `untilMs`. The work goes on when nobody waits for it any more. */
-export async function within<T>(context: BrokerContext, untilMs: number, work: () => Promise<T>): Promise<T | null> {
+export async function within<T>(
+  { clock }: Pick<BrokerContext, 'clock'>,
+  untilMs: number,
+  work: () => Promise<T>,
+): Promise<T | null> {
   const done = new AbortController()
-  const timeout = context.clock.sleep(Math.max(0, untilMs - context.clock.now()), done.signal).then(() => null)
+  const timeout = clock.sleep(Math.max(0, untilMs - clock.now()), done.signal).then(() => null)
   try {
     return await Promise.race([work(), timeout])
   } finally {

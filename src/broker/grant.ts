@@ -1,16 +1,26 @@
 /**
  * The life of a grant. Pure: each function takes the grant as it stands and returns the grant as it shall stand; whoever
- * calls writes it by compare-and-set, so that a move either happens as a whole or not at all.
+ * calls writes it by compare-and-set (`lua/write_record.lua`), so that a move happens as a whole or not at all.
  *
- *   (nothing) ── authorized ─────────────▶ active
- *   active ── attempted ─────────────────▶ active, with an attempt          any replica that finds no open lease
- *   active, in_doubt ── rotated ─────────▶ active, version + 1              who holds the new pair, however late
- *   active ── failed, nothing spent ─────▶ active, retried later            the attempt's owner
- *   active ── failed, perhaps spent ─────▶ in_doubt, retried after the lease
- *   active, in_doubt ── ended ───────────▶ reauthorization_required         only by invalid_grant, with nothing in doubt
- *   reauthorization_required ── rotated ─▶ active                           a pair that comes late revives it
- *   any ── authorized ───────────────────▶ active, version + 1              a new authorization outranks everything
- *   any ── revoking ─────────────────────▶ revoking ── removed ─▶ (nothing) rotated on its way it stays revoking
+ *   move        from                  to                        who may make it                          event
+ *   authorized  (nothing), any        active, version + 1       exchange, provisioning, import           grant.stored
+ *   attempted   active                active, with attempt      any replica that finds no open lease     grant.attempted
+ *   attempted   active, open attempt  in_doubt, with attempt    the same: who had begun never came back  grant.attempted
+ *   rotated     active, in_doubt,     active, version + 1       who holds the pair that this version's   grant.renewed
+ *               reauthorization_…                               refresh token brought, however late
+ *   released    with attempt          as before the attempt     the attempt's owner: nothing was sent,   (client.refused)
+ *                                                               or our credentials were refused
+ *   failed      with attempt          as before, tried later    its owner: nothing was spent             grant.renewal_failed
+ *   failed      with attempt          in_doubt, tried later     its owner: perhaps it was spent          grant.in_doubt
+ *   ended       active, in_doubt      reauthorization_required  its owner: invalid_grant, and no other   grant.ended
+ *                                                               attempt in doubt
+ *   rested      active                active, not due           the background: nobody reads it          grant.rested
+ *   touched     active                active, due again         a reader, once in a while                (none)
+ *   restored    an older version      active, newest version    who wrote the newest, and finds it gone  grant.restored
+ *   revoking    any                   revoking                  DELETE                                   grant.revoking
+ *   (removed)   revoking              (nothing)                 the provider has confirmed               grant.revoked
+ *
+ * While `revoking`, a rotation changes the pair and leaves the status, and an end removes the grant.
  */
 import { createHash } from 'node:crypto'
 import type { ProblemCode } from '../errors.ts'
@@ -18,7 +28,7 @@ import type { Rotation } from '../ports/journal.ts'
 import type { TokenAnswer } from '../ports/provider.ts'
 import type { Grant, GrantOrigin } from '../ports/records.ts'
 import type { Secret } from '../ports/secret.ts'
-import { type RefreshPolicy, refreshDueAtMs } from './policy.ts'
+import { type RefreshPolicy, refreshDueAtMs, restingDueAtMs } from './policy.ts'
 
 /** What a new authorization brought: by exchange, provisioning or import. */
 export interface Authorized {
@@ -52,6 +62,7 @@ export function authorized(policy: RefreshPolicy, current: Grant | null, by: Aut
     attempt: null,
     doubtUntilMs: null,
     lastRefreshedAtMs: current?.lastRefreshedAtMs ?? null,
+    lastReadAtMs: nowMs,
     lastError: null,
     createdAtMs: current?.createdAtMs ?? nowMs,
     updatedAtMs: nowMs,
@@ -122,6 +133,37 @@ export function rotated(policy: RefreshPolicy, grant: Grant, rotation: Rotation,
   }
 }
 
+/** The attempt ends as if it had not been: nothing can have happened by it. */
+export function released(grant: Grant, nowMs: number): Grant {
+  return { ...grant, attempt: null, dueAtMs: nowMs }
+}
+
+/** Nobody asks for it: it is looked at again when somebody does, or before its refresh token expires. */
+export function rested(policy: RefreshPolicy, grant: Grant): Grant {
+  return { ...grant, dueAtMs: restingDueAtMs(policy, grant) }
+}
+
+/** Somebody has asked for its token: from here on it is renewed ahead of time again. */
+export function touched(grant: Grant, nowMs: number): Grant {
+  const isResting = grant.status === 'active' && grant.attempt === null && grant.lastError === null
+  return { ...grant, lastReadAtMs: nowMs, dueAtMs: isResting ? grant.refreshDueAtMs : grant.dueAtMs }
+}
+
+/** Whether the store has lost `newer`, which it once took. A new authorization that came since is later, and stands. */
+export function hasGoneBack(current: Grant, newer: Grant): boolean {
+  return (
+    current.createdAtMs === newer.createdAtMs &&
+    current.version < newer.version &&
+    current.issuedAtMs < newer.issuedAtMs
+  )
+}
+
+export function restored(current: Grant, newer: Grant, nowMs: number): Grant {
+  const revoking = current.status === 'revoking'
+  const dueAtMs = revoking ? nowMs : newer.refreshDueAtMs
+  return { ...newer, status: revoking ? 'revoking' : 'active', attempt: null, dueAtMs, updatedAtMs: nowMs }
+}
+
 /** A renewal or revocation failed for now. `perhapsSpent`: the provider may have rotated, and we do not hold the pair. */
 export function failed(
   grant: Grant,
@@ -174,11 +216,10 @@ function fingerprint(secret: Secret): string {
 function lifetimes(policy: RefreshPolicy, guid: string, answer: TokenAnswer, issuedAtMs: number) {
   const lifetimeMs = answer.expiresInSeconds === null ? policy.defaultLifetimeMs : answer.expiresInSeconds * 1000
   const refreshLifetimeSeconds = answer.refreshTokenExpiresInSeconds
-  const accessTokenExpiresAtMs = issuedAtMs + lifetimeMs
-  return {
+  const times = {
     issuedAtMs,
-    accessTokenExpiresAtMs,
+    accessTokenExpiresAtMs: issuedAtMs + lifetimeMs,
     refreshTokenExpiresAtMs: refreshLifetimeSeconds === null ? null : issuedAtMs + refreshLifetimeSeconds * 1000,
-    refreshDueAtMs: refreshDueAtMs(policy, { guid, issuedAtMs, accessTokenExpiresAtMs }),
   }
+  return { ...times, refreshDueAtMs: refreshDueAtMs(policy, { guid, ...times }) }
 }

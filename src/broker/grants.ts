@@ -5,6 +5,7 @@ import type { GrantPage } from '../ports/store.ts'
 import { type BrokerContext, change, existing, keep, persist } from './context.ts'
 import type { Discards } from './discards.ts'
 import { type Authorized, authorized } from './grant.ts'
+import type { Recent } from './recent.ts'
 
 export interface GrantQuery {
   readonly status?: GrantStatus | undefined
@@ -32,7 +33,7 @@ export interface Grants {
   forgetUsername(grant: Grant): Promise<void>
 }
 
-export function createGrants(context: BrokerContext, discards: Discards): Grants {
+export function createGrants(context: BrokerContext, discards: Discards, recent: Recent): Grants {
   const { clock, client, events, policy } = context
   const { grants, provisionings } = context.stores
 
@@ -49,6 +50,7 @@ export function createGrants(context: BrokerContext, discards: Discards): Grants
     )
     if (stored === null) throw new Error('a grant was installed, and is not there')
     discardReplaced(replaced, stored.record)
+    recent.remember(stored.record)
     events.emit({ type: 'grant.stored', guid: by.guid, version: stored.record.version, origin: by.origin })
     return stored.record
   }

@@ -11,6 +11,10 @@ export interface RefreshPolicy {
   readonly defaultLifetimeMs: number
   /** How long an attempt belongs to who began it: longer than the provider's deadline. */
   readonly leaseMs: number
+  /** How long after the lease was taken the request may still be sent, so that its answer is there before the lease ends. */
+  readonly sendWithinMs: number
+  /** Grants unread for this long are not renewed ahead of time; 0: all are. */
+  readonly idleAfterMs: number
 }
 
 /** The part of the margin that is spread over the guids, so that grants made together are not renewed together. */
@@ -26,17 +30,36 @@ interface Lifetime {
   readonly guid: string
   readonly issuedAtMs: number
   readonly accessTokenExpiresAtMs: number
+  /** null: the provider did not say. */
+  readonly refreshTokenExpiresAtMs: number | null
 }
 
-function marginOf(policy: RefreshPolicy, lifetime: Lifetime): number {
-  const lifetimeMs = lifetime.accessTokenExpiresAtMs - lifetime.issuedAtMs
-  return Math.max(0, Math.min(policy.marginMs, policy.marginRatio * lifetimeMs))
-}
-
-/** The moment of renewal ahead of time: inside the margin, at a place that is fixed for each guid. */
+/** The moment of renewal ahead of time: in the margin before whichever half of the pair expires first. */
 export function refreshDueAtMs(policy: RefreshPolicy, lifetime: Lifetime): number {
-  const marginMs = marginOf(policy, lifetime) * (1 - JITTER_PART * fractionOf(lifetime.guid))
-  return Math.round(lifetime.accessTokenExpiresAtMs - marginMs)
+  const { accessTokenExpiresAtMs } = lifetime
+  return Math.min(aheadOf(policy, lifetime, accessTokenExpiresAtMs), restingDueAtMs(policy, lifetime) ?? Infinity)
+}
+
+/** When a grant that nobody reads has to be renewed all the same: its refresh token would expire. null: never. */
+export function restingDueAtMs(policy: RefreshPolicy, lifetime: Lifetime): number | null {
+  const { refreshTokenExpiresAtMs } = lifetime
+  return refreshTokenExpiresAtMs === null ? null : aheadOf(policy, lifetime, refreshTokenExpiresAtMs)
+}
+
+/** Inside the margin before `expiresAtMs`, at a place that is fixed for each guid. */
+function aheadOf(policy: RefreshPolicy, { guid, issuedAtMs }: Lifetime, expiresAtMs: number): number {
+  const marginMs = Math.max(0, Math.min(policy.marginMs, policy.marginRatio * (expiresAtMs - issuedAtMs)))
+  return Math.round(expiresAtMs - marginMs * (1 - JITTER_PART * fractionOf(guid)))
+}
+
+/** Whether nobody has asked for its token for so long that it need not be renewed ahead of time. */
+export function isIdle(policy: RefreshPolicy, lastReadAtMs: number, nowMs: number): boolean {
+  return policy.idleAfterMs > 0 && nowMs - lastReadAtMs >= policy.idleAfterMs
+}
+
+/** Whether a read is worth writing down: once in a quarter of the time after which a grant counts as idle. */
+export function isWorthNoting(policy: RefreshPolicy, lastReadAtMs: number, nowMs: number): boolean {
+  return policy.idleAfterMs > 0 && nowMs - lastReadAtMs >= policy.idleAfterMs / 4
 }
 
 /**
@@ -46,12 +69,8 @@ export function refreshDueAtMs(policy: RefreshPolicy, lifetime: Lifetime): numbe
 export function neededTtlMs(policy: RefreshPolicy, lifetime: Lifetime, wishedMs: number | null): number {
   const lifetimeMs = lifetime.accessTokenExpiresAtMs - lifetime.issuedAtMs
   const wanted = wishedMs ?? policy.minTtlMs
-  if (wanted >= lifetimeMs) return refreshMarginOrNothing(policy, lifetime)
+  if (wanted >= lifetimeMs) return Math.max(0, lifetime.accessTokenExpiresAtMs - refreshDueAtMs(policy, lifetime))
   return Math.min(wanted, LARGEST_TTL_PART * lifetimeMs)
-}
-
-function refreshMarginOrNothing(policy: RefreshPolicy, lifetime: Lifetime): number {
-  return lifetime.accessTokenExpiresAtMs - refreshDueAtMs(policy, lifetime)
 }
 
 /** Until when a holder may keep a token: nobody renews it before, unless a caller asks for more life or reports it. */

@@ -1,7 +1,11 @@
 /** The background loop: takes what is due from the schedule, and renews it, or goes on revoking it. */
 import type { Grant } from '../ports/records.ts'
 import { type Stored, StoreUnavailable } from '../ports/store.ts'
-import type { BrokerContext } from './context.ts'
+import type { Breaker } from './breaker.ts'
+import { type BrokerContext, change, keep } from './context.ts'
+import { rested } from './grant.ts'
+import { isIdle } from './policy.ts'
+import type { Recent } from './recent.ts'
 import type { Renewals } from './renewal.ts'
 import type { Revocations } from './revocation.ts'
 
@@ -19,10 +23,10 @@ const STORE_AWAY_MS = 2_000
 
 export function createRefresher(
   context: BrokerContext,
+  breaker: Breaker,
+  recent: Recent,
   renewals: Renewals,
   revocations: Revocations,
-  /** How many grants it works on at once. */
-  concurrency: number,
 ): Refresher {
   const { clock, closing, events, policy } = context
   const { grants } = context.stores
@@ -32,8 +36,9 @@ export function createRefresher(
   async function run(): Promise<void> {
     while (!closing.aborted) {
       try {
-        const limit = concurrency - working.size
-        const isMore = limit === 0 || (await takeDue(limit)) === limit
+        await recent.verify()
+        const limit = (await breaker.tend()) - working.size
+        const isMore = limit > 0 ? (await takeDue(limit)) === limit : working.size > 0
         await (isMore ? Promise.race(working) : clock.sleep(LOOK_EVERY_MS, closing))
       } catch (error) {
         events.emit({ type: 'refresher.failed', reason: reasonOf(error) })
@@ -56,10 +61,24 @@ export function createRefresher(
     const { guid, status, version } = stored.record
     try {
       if (status === 'revoking') await revocations.pursue(guid)
+      else if (mayRest(stored.record)) await rest(stored)
       else await renewals.renew(guid, version, 'background', stored)
     } catch (error) {
       events.emit({ type: 'refresher.failed', reason: reasonOf(error) })
     }
+  }
+
+  function mayRest(grant: Grant): boolean {
+    const nowMs = clock.now()
+    const isQuiet = grant.status === 'active' && grant.attempt === null && grant.lastError === null
+    const { dueAtMs } = rested(policy, grant)
+    return isQuiet && isIdle(policy, grant.lastReadAtMs ?? grant.createdAtMs, nowMs) && (dueAtMs ?? Infinity) > nowMs
+  }
+
+  async function rest(stored: Stored<Grant>): Promise<void> {
+    const { guid, version } = stored.record
+    await change(grants, guid, grant => (grant !== null && mayRest(grant) ? rested(policy, grant) : keep), stored)
+    events.emit({ type: 'grant.rested', guid, version })
   }
 
   return {

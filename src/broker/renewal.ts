@@ -8,6 +8,7 @@ import type { Failure } from '../ports/provider.ts'
 import type { Grant } from '../ports/records.ts'
 import type { Lane } from '../ports/slots.ts'
 import type { Stored } from '../ports/store.ts'
+import type { Breaker } from './breaker.ts'
 import {
   type BrokerContext,
   change,
@@ -19,8 +20,19 @@ import {
   secondsUntil,
 } from './context.ts'
 import type { Discards } from './discards.ts'
-import { attempted, ended, failed, isHeld, isReplacedBy, retryNotBeforeMs, rotated, rotationFrom } from './grant.ts'
+import {
+  attempted,
+  ended,
+  failed,
+  isHeld,
+  isReplacedBy,
+  released,
+  retryNotBeforeMs,
+  rotated,
+  rotationFrom,
+} from './grant.ts'
 import { retryAtMs } from './policy.ts'
+import type { Recent } from './recent.ts'
 
 export type RenewalResult =
   /** A pair newer than the one that was to be replaced stands: ours, or somebody else's. */
@@ -41,7 +53,7 @@ export interface Renewals {
   idle(): Promise<void>
 }
 
-export function createRenewals(context: BrokerContext, discards: Discards): Renewals {
+export function createRenewals(context: BrokerContext, breaker: Breaker, discards: Discards, recent: Recent): Renewals {
   const { clock, policy, events, journal, provider, slots } = context
   const { grants } = context.stores
   const underWay = new Map<string, Promise<RenewalResult>>()
@@ -53,17 +65,22 @@ export function createRenewals(context: BrokerContext, discards: Discards): Rene
       return running
     }
     const renewal = slots
-      .runNamed(guid, lane, () => renewOnce(guid, version, known))
+      .runNamed(guid, lane, () => renewOnce(guid, version, lane, known))
       .finally(() => underWay.delete(guid))
     underWay.set(guid, renewal)
     return renewal
   }
 
-  async function renewOnce(guid: string, version: number, known?: Stored<Grant>): Promise<RenewalResult> {
+  async function renewOnce(guid: string, version: number, lane: Lane, known?: Stored<Grant>): Promise<RenewalResult> {
+    const problem = await breaker.whyNot(lane)
+    if (problem !== null) return { kind: 'failed', problem }
     const begun = await begin(guid, version, known)
     if ('kind' in begun) return begun
     const grant = begun.record
+    events.emit({ type: 'grant.attempted', guid, version })
     const issuedAtMs = clock.now()
+    // The store took long, or this process slept: another replica may begin before an answer could be here.
+    if (issuedAtMs - (grant.attempt?.startedAtMs ?? 0) > policy.sendWithinMs) return await giveBack(begun)
     const outcome = await provider.refresh(grant.pair.refreshToken)
     if (outcome.kind !== 'ok') return await settle(begun, outcome)
     return await commit(rotationFrom(policy, grant, outcome.value, issuedAtMs), begun)
@@ -96,6 +113,18 @@ export function createRenewals(context: BrokerContext, discards: Discards): Rene
     return null
   }
 
+  /** Ends an attempt by which nothing was sent, so that it can be begun anew. */
+  async function giveBack(begun: Stored<Grant>): Promise<RenewalResult> {
+    const nowMs = clock.now()
+    await change(
+      grants,
+      begun.record.guid,
+      grant => (isOurs(grant, begun.record) ? released(grant, nowMs) : keep),
+      begun,
+    )
+    return { kind: 'held', untilMs: nowMs }
+  }
+
   /** Writes the pair down, for as long as it takes. `begun`: the grant as the attempt left it. */
   async function commit(rotation: Rotation, begun: Stored<Grant>): Promise<RenewalResult> {
     let known: Stored<Grant> | undefined = begun
@@ -126,6 +155,7 @@ export function createRenewals(context: BrokerContext, discards: Discards): Rene
     )
     const grant = stored?.record ?? null
     if (grant?.pair.refreshToken.equals(rotation.pair.refreshToken)) {
+      recent.remember(grant)
       if (won) {
         const late = clock.now() > rotation.issuedAtMs + policy.leaseMs
         events.emit({ type: 'grant.renewed', guid: grant.guid, version: grant.version, late })
@@ -168,7 +198,8 @@ export function createRenewals(context: BrokerContext, discards: Discards): Rene
           adopted = grant
           return keep
         }
-        if (grant.attempt?.startedAtMs !== base.attempt?.startedAtMs || !isOurs(grant)) return keep
+        if (!isOurs(grant, base)) return keep
+        if (failure.kind === 'client_refused') return released(grant, nowMs)
         if (definite) return grant.status === 'revoking' ? null : ended(grant, nowMs)
         return failed(grant, { code, retryAtMs: retryMs, perhapsSpent }, nowMs)
       },
@@ -178,12 +209,16 @@ export function createRenewals(context: BrokerContext, discards: Discards): Rene
     if (settled === null) return { kind: 'gone' }
     const { guid, version } = base
     if (definite) events.emit({ type: 'grant.ended', guid, version })
-    else events.emit({ type: 'grant.renewal_failed', guid, version, code, retryAtMs: retryMs, inDoubt: perhapsSpent })
+    else if (perhapsSpent) events.emit({ type: 'grant.in_doubt', guid, version, retryAtMs: retryMs })
+    else events.emit({ type: 'grant.renewal_failed', guid, version, code, retryAtMs: retryMs })
     return { kind: 'failed', problem }
   }
 
-  function isOurs(grant: Grant): boolean {
-    return grant.attempt?.owner === context.owner
+  /** Whether the attempt that `base` shows, which this process began, still stands. */
+  function isOurs(grant: Grant | null, base: Grant): grant is Grant {
+    if (grant === null || grant.version !== base.version) return false
+    const { attempt } = grant
+    return attempt?.owner === context.owner && attempt.startedAtMs === base.attempt?.startedAtMs
   }
 
   function nextTry(grant: Grant, failure: Failure, nowMs: number): number {

@@ -1,9 +1,10 @@
 import { Problem } from '../errors.ts'
 import type { Grant } from '../ports/records.ts'
 import { StoreUnavailable } from '../ports/store.ts'
-import { type BrokerContext, existing, reauthorizationRequired, watch, within } from './context.ts'
-import { isHeld } from './grant.ts'
-import { neededTtlMs } from './policy.ts'
+import { type BrokerContext, change, existing, keep, reauthorizationRequired, watch, within } from './context.ts'
+import { isHeld, touched } from './grant.ts'
+import { isWorthNoting, neededTtlMs } from './policy.ts'
+import type { Recent } from './recent.ts'
 import type { RenewalResult, Renewals } from './renewal.ts'
 
 export interface Tokens {
@@ -21,20 +22,33 @@ const POLITE_WAIT_MS = 500
 /** Rotations that one reader follows before giving up: only tokens that come expired take more than one. */
 const MOST_ROTATIONS = 3
 
-export function createTokens(context: BrokerContext, renewals: Renewals): Tokens {
+export function createTokens(context: BrokerContext, renewals: Renewals, recent: Recent): Tokens {
   const { clock, policy } = context
   const { grants } = context.stores
 
   async function read(guid: string, wishedTtlMs: number | null): Promise<Grant> {
-    const grant = servable((await grants.read(guid))?.record ?? null, guid)
+    const grant = await find(guid)
     if (lifeLeftMs(grant) < neededTtlMs(policy, grant, wishedTtlMs)) return await renewed(grant, isAlive)
     return isBeingReplaced(grant) ? await afterRenewal(grant) : grant
   }
 
   async function report(guid: string, version: number): Promise<Grant> {
-    const grant = servable((await grants.read(guid))?.record ?? null, guid)
+    const grant = await find(guid)
     if (grant.version !== version) return await read(guid, null)
     return await renewed(grant, candidate => isAlive(candidate) && candidate.version !== version)
+  }
+
+  async function find(guid: string): Promise<Grant> {
+    const stored = (await grants.read(guid))?.record ?? null
+    const grant = servable(stored === null ? null : await recent.mended(stored), guid)
+    if (isWorthNoting(policy, grant.lastReadAtMs ?? grant.createdAtMs, clock.now())) note(guid)
+    return grant
+  }
+
+  /** Nobody waits for it, and the next read will do as well. */
+  function note(guid: string): void {
+    const nowMs = clock.now()
+    change(grants, guid, grant => (grant?.status === 'active' ? touched(grant, nowMs) : keep)).catch(() => {})
   }
 
   function servable(grant: Grant | null, guid: string): Grant {

@@ -49,6 +49,7 @@ export async function dev(options: DevArguments): Promise<void> {
     callers: [entry],
     refreshMarginSeconds: 600,
     refreshMarginRatio: 0.2,
+    refreshIdleAfterSeconds: 0,
     tokenMinTtlSeconds: 30,
     defaultLifetimeSeconds: 3_600,
     returnToOrigins: [],

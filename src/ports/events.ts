@@ -4,13 +4,25 @@ import type { ProblemCode } from '../errors.ts'
 export type BrokerEvent =
   | { readonly type: 'grant.stored'; readonly guid: string; readonly version: number; readonly origin: string }
   | { readonly type: 'grant.renewed'; readonly guid: string; readonly version: number; readonly late: boolean }
+  /** A renewal begins: lease and intent are written. */
+  | { readonly type: 'grant.attempted'; readonly guid: string; readonly version: number }
   | {
       readonly type: 'grant.renewal_failed'
       readonly guid: string
       readonly version: number
       readonly code: ProblemCode
       readonly retryAtMs: number
-      readonly inDoubt: boolean
+    }
+  /** The answer, if there was one, is lost: the refresh token may be spent. */
+  | { readonly type: 'grant.in_doubt'; readonly guid: string; readonly version: number; readonly retryAtMs: number }
+  /** Nobody has asked for its token for long: it is renewed when somebody does. */
+  | { readonly type: 'grant.rested'; readonly guid: string; readonly version: number }
+  /** The store had lost our last write of it (a fail-over): it was written again. */
+  | {
+      readonly type: 'grant.restored'
+      readonly guid: string
+      readonly version: number
+      readonly wentBackTo: number
     }
   | { readonly type: 'grant.ended'; readonly guid: string; readonly version: number }
   | { readonly type: 'grant.revoking'; readonly guid: string; readonly version: number }
@@ -19,6 +31,14 @@ export type BrokerEvent =
   | { readonly type: 'pair.revoked'; readonly guid: string; readonly confirmed: boolean }
   /** A new pair could not be written down yet; it is in the journal, if there is one, and is tried again. */
   | { readonly type: 'commit.delayed'; readonly guid: string; readonly version: number; readonly journaled: boolean }
+  /** The provider does not work; and does again. */
+  | { readonly type: 'provider.unavailable' }
+  | { readonly type: 'provider.available' }
+  /** The provider asks for patience. */
+  | { readonly type: 'provider.paused'; readonly untilMs: number }
+  /** The provider refuses our credentials: an operator has to mend them; and takes them again. */
+  | { readonly type: 'client.refused' }
+  | { readonly type: 'client.accepted' }
   /** The background loop could not do its work; it goes on. */
   | { readonly type: 'refresher.failed'; readonly reason: string }
 

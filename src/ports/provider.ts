@@ -51,6 +51,11 @@ export interface Provider {
   }): Promise<Outcome<TokenAnswer>>
   /** RFC 7009. A refresh token whose access token has expired is not revoked by it, although the answer is `ok`. */
   revoke(token: Secret): Promise<Outcome<null>>
+  /**
+   * Asks for something that nobody holds and nothing is spent by: `ok` when the provider works and takes our credentials,
+   * else what keeps it from working.
+   */
+  probe(): Promise<Outcome<null>>
   /** Whose access token this is; `ok` with null where no identity URL is configured or it does not say. */
   identify(accessToken: Secret): Promise<Outcome<string | null>>
 }

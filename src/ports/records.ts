@@ -53,6 +53,8 @@ export interface Grant {
   /** Until then an attempt whose owner never came back may still bring a pair; null: there is none. */
   readonly doubtUntilMs: number | null
   readonly lastRefreshedAtMs: number | null
+  /** When somebody last asked for its token, coarsely; absent: not known, as in records of earlier versions. */
+  readonly lastReadAtMs?: number
   readonly lastError: LastError | null
   readonly createdAtMs: number
   readonly updatedAtMs: number
@@ -99,3 +101,8 @@ export type Provisioning =
   /** The user was made, and the grant is about to be stored: whoever finds it so, stores it. */
   | { readonly status: 'answered'; readonly grant: Grant }
   | { readonly status: 'done'; readonly guid: string }
+
+/** The provider has asked for patience (`Retry-After`): no replica asks it anything before. */
+export interface Pause {
+  readonly untilMs: number
+}

@@ -1,4 +1,4 @@
-import type { Authorization, Exchange, Grant, GrantStatus, Provisioning } from './records.ts'
+import type { Authorization, Exchange, Grant, GrantStatus, Pause, Provisioning } from './records.ts'
 
 /** A record with its revision, which grows with every write of it. */
 export interface Stored<T> {
@@ -27,6 +27,11 @@ export interface RecordStore<T> {
    * A write that is repeated because its answer was lost succeeds again.
    */
   write(key: string, ifRevision: number, next: T | null): Promise<Written<T>>
+  /**
+   * Resolves when what was under way with this record has ended, on any replica, or when `signal` aborts. The word may get
+   * lost on its way: whoever waits looks for themselves now and then.
+   */
+  settled(key: string, signal: AbortSignal): Promise<void>
 }
 
 export interface GrantPage {
@@ -49,12 +54,17 @@ export interface GrantStore extends RecordStore<Grant> {
   list(page: { status?: GrantStatus; limit: number; cursor?: string }): Promise<GrantPage | null>
 }
 
+/** The key of the one pause there is. */
+export const PROVIDER = 'provider'
+
 /** What outlives a process. One object, since all of it lives and fails together. */
 export interface Stores {
   readonly grants: GrantStore
   readonly authorizations: RecordStore<Authorization>
   readonly exchanges: RecordStore<Exchange>
   readonly provisionings: RecordStore<Provisioning>
+  /** One record, under `PROVIDER`. */
+  readonly pauses: RecordStore<Pause>
   /** Resolves when the store answers; throws `StoreUnavailable`. */
   ping(): Promise<void>
   close(): Promise<void>

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { Agent, request } from 'undici'
 import type { Outcome, Provider } from '../ports/provider.ts'
-import type { Secret } from '../ports/secret.ts'
+import { Secret } from '../ports/secret.ts'
 import { type Answer, classifyIdentity, classifyRevocation, classifyTokenAnswer } from './classify.ts'
 
 export interface HealthTapOptions {
@@ -20,6 +20,9 @@ export interface HealthTapOptions {
 
 /** No answer of a token endpoint is longer; what is longer is not read. */
 const LARGEST_ANSWER_BYTES = 64 * 1024
+
+/** A refresh token that no provider has given out. */
+const MADE_UP = new Secret('healthtap-gateway-probe')
 
 /** Failures before anything was sent: whatever was asked for was not done. */
 const NEVER_SENT = new Set([
@@ -120,6 +123,13 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
 
     async revoke(token) {
       return await post('/oauth/revoke', { token: token.reveal() }, classifyRevocation)
+    },
+
+    async probe() {
+      const outcome = await this.refresh(MADE_UP)
+      // `invalid_grant`, or another OAuth error that is not about the client: the endpoint works, and knows us.
+      const isAnswered = outcome.kind === 'rejected' || (outcome.kind === 'refused' && 'error' in outcome.upstream)
+      return outcome.kind === 'ok' || isAnswered ? { kind: 'ok', value: null } : outcome
     },
 
     async identify(accessToken) {

@@ -195,13 +195,18 @@ export const Problem = Type.Object(
   { $id: 'Problem', description: 'Problem details (RFC 9457).' },
 )
 
+const HealthStatus = Type.Union([Type.Literal('ok'), Type.Literal('degraded'), Type.Literal('unavailable')], {
+  description:
+    '`degraded`: live tokens are answered, and nothing is lost, but tokens cannot be renewed. `unavailable`: send requests elsewhere.',
+})
+
 export const Health = Type.Object(
   {
-    status: Type.Union([Type.Literal('ok'), Type.Literal('unavailable')]),
+    status: HealthStatus,
     checks: Type.Array(
       Type.Object({
         name: Type.String({ examples: ['store'] }),
-        status: Type.Union([Type.Literal('ok'), Type.Literal('unavailable')]),
+        status: HealthStatus,
         detail: Type.Optional(Type.String()),
       }),
     ),

@@ -1,4 +1,4 @@
-import type { Authorization, Exchange } from '../ports/records.ts'
+import type { Authorization, Exchange, Pause } from '../ports/records.ts'
 
 /** The outcome of an authorization can be read for ten minutes after its state has expired. */
 const OUTCOME_LIFE_MS = 10 * 60_000
@@ -9,4 +9,8 @@ export function authorizationExpiry(authorization: Authorization): number {
 
 export function exchangeExpiry(exchange: Exchange): number {
   return exchange.expiresAtMs
+}
+
+export function pauseExpiry(pause: Pause): number {
+  return pause.untilMs
 }

@@ -1,8 +1,10 @@
+import TinyQueue from 'tinyqueue'
 import type { Clock } from '../ports/clock.ts'
 import type { Grant } from '../ports/records.ts'
 import { ABSENT, type GrantPage, type GrantStore, type RecordStore, type Stored, type Stores } from '../ports/store.ts'
-import { authorizationExpiry, exchangeExpiry } from './expiry.ts'
+import { authorizationExpiry, exchangeExpiry, pauseExpiry } from './expiry.ts'
 import { nextRevision } from './revision.ts'
+import { createWaiters } from './waiters.ts'
 
 /** Everything in this process: for development and tests, and the model in simulation. Gone when the process ends. */
 export function createMemoryStores(clock: Clock): Stores {
@@ -11,6 +13,7 @@ export function createMemoryStores(clock: Clock): Stores {
     authorizations: createMemoryRecordStore(clock, authorizationExpiry),
     exchanges: createMemoryRecordStore(clock, exchangeExpiry),
     provisionings: createMemoryRecordStore(clock, () => null),
+    pauses: createMemoryRecordStore(clock, pauseExpiry),
     async ping() {},
     async close() {},
   }
@@ -21,6 +24,7 @@ const SWEEP_EVERY_WRITES = 1_000
 
 function createMemoryRecordStore<T>(clock: Clock, expiresAtMs: (record: T) => number | null): RecordStore<T> {
   const records = new Map<string, Stored<T>>()
+  const waiters = createWaiters()
   let writes = 0
 
   function read(key: string): Stored<T> | null {
@@ -45,8 +49,11 @@ function createMemoryRecordStore<T>(clock: Clock, expiresAtMs: (record: T) => nu
     },
     async write(key, ifRevision, next) {
       sweep()
-      return compareAndSet(records, key, read(key), ifRevision, next, clock)
+      const written = compareAndSet(records, key, read(key), ifRevision, next, clock)
+      if (written.ok) waiters.wake(key)
+      return written
     },
+    settled: waiters.wait,
   }
 }
 
@@ -67,8 +74,16 @@ function compareAndSet<T>(
 
 function createMemoryGrantStore(clock: Clock): GrantStore {
   const records = new Map<string, Stored<Grant>>()
+  const waiters = createWaiters()
   /** guid -> when to look next; a claim moves it, and leaves the record. */
   const due = new Map<string, number>()
+  /** The same, soonest first; an entry that is not the guid's newest any more is passed over. */
+  const queue = new TinyQueue<{ guid: string; atMs: number }>([], (first, second) => first.atMs - second.atMs)
+
+  function schedule(guid: string, atMs: number): void {
+    due.set(guid, atMs)
+    if (atMs !== Number.POSITIVE_INFINITY) queue.push({ guid, atMs })
+  }
 
   return {
     async read(guid) {
@@ -79,17 +94,22 @@ function createMemoryGrantStore(clock: Clock): GrantStore {
       const written = compareAndSet(records, guid, records.get(guid) ?? null, ifRevision, next, clock)
       if (!written.ok) return written
       if (next === null) due.delete(guid)
-      else due.set(guid, next.dueAtMs ?? Number.POSITIVE_INFINITY)
+      else schedule(guid, next.dueAtMs ?? Number.POSITIVE_INFINITY)
+      waiters.wake(guid)
       return written
     },
 
+    settled: waiters.wait,
+
     async claimDue({ nowMs, untilMs, limit }) {
-      const ripe = [...due].filter(([, atMs]) => atMs <= nowMs)
-      const soonest = ripe.sort(([, first], [, second]) => first - second).slice(0, limit)
-      return soonest.flatMap(([guid]) => {
-        due.set(guid, untilMs)
-        return records.get(guid) ?? []
-      })
+      const claimed = new Map<string, Stored<Grant>>()
+      while (claimed.size < limit && (queue.peek()?.atMs ?? Number.POSITIVE_INFINITY) <= nowMs) {
+        const { guid, atMs } = queue.pop() as { guid: string; atMs: number }
+        const stored = records.get(guid)
+        if (stored !== undefined && due.get(guid) === atMs) claimed.set(guid, stored)
+      }
+      for (const guid of claimed.keys()) schedule(guid, untilMs)
+      return [...claimed.values()]
     },
 
     async list({ status, limit, cursor }): Promise<GrantPage | null> {

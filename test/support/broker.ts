@@ -49,6 +49,8 @@ export function createWorld(stores?: Stores): World {
     minTtlMs: 30_000,
     defaultLifetimeMs: 3_600_000,
     leaseMs: LEASE_MS,
+    sendWithinMs: 2_500,
+    idleAfterMs: 0,
   }
   const client = {
     redirectUris: ['https://app.example/cb'],

@@ -45,6 +45,7 @@ const config: Config = {
   callers: [],
   refreshMarginSeconds: 600,
   refreshMarginRatio: 0.2,
+  refreshIdleAfterSeconds: 0,
   tokenMinTtlSeconds: 30,
   defaultLifetimeSeconds: 3600,
   returnToOrigins: [],

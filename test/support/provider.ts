@@ -1,7 +1,7 @@
 import type { Outcome, Provider, TokenAnswer } from '../../src/ports/provider.ts'
 import { Secret } from '../../src/ports/secret.ts'
 
-type Operation = 'exchange' | 'refresh' | 'createUser' | 'revoke' | 'identify'
+type Operation = 'exchange' | 'refresh' | 'createUser' | 'revoke' | 'identify' | 'probe'
 
 /** A provider whose answers are scripted: by default each refresh brings the next pair, as the real one does. */
 export class ScriptedProvider implements Provider {
@@ -48,6 +48,10 @@ export class ScriptedProvider implements Provider {
 
   revoke(token: Secret) {
     return this.#take<null>('revoke', token.reveal(), () => ({ kind: 'ok', value: null }))
+  }
+
+  probe() {
+    return this.#take<null>('probe', '', () => ({ kind: 'ok', value: null }))
   }
 
   identify(accessToken: Secret) {

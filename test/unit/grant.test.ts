@@ -23,6 +23,8 @@ const policy: RefreshPolicy = {
   minTtlMs: 30_000,
   defaultLifetimeMs: 3_600_000,
   leaseMs: 15_000,
+  sendWithinMs: 2_500,
+  idleAfterMs: 0,
 }
 const NOW = 1_795_435_200_000
 const SENT = NOW - 800
@@ -80,6 +82,7 @@ t.test('authorized: a new grant', async t => {
     attempt: null,
     doubtUntilMs: null,
     lastRefreshedAtMs: null,
+    lastReadAtMs: NOW,
     lastError: null,
     createdAtMs: NOW,
     updatedAtMs: NOW,

@@ -8,13 +8,15 @@ const policy: RefreshPolicy = {
   minTtlMs: 30_000,
   defaultLifetimeMs: 3_600_000,
   leaseMs: 15_000,
+  sendWithinMs: 2_500,
+  idleAfterMs: 0,
 }
 const NOW = 1_795_435_200_000
 /** As the provider makes them: 32 hex digits. */
 const GUIDS = Array.from({ length: 500 }, (_, index) => createHash('md5').update(String(index)).digest('hex'))
 
 function lifetime(lifetimeMs: number, guid = 'ada') {
-  return { guid, issuedAtMs: NOW, accessTokenExpiresAtMs: NOW + lifetimeMs }
+  return { guid, issuedAtMs: NOW, accessTokenExpiresAtMs: NOW + lifetimeMs, refreshTokenExpiresAtMs: null }
 }
 
 t.test('renewal is due inside the margin: the configured one, or its part of a short life', async t => {

@@ -224,6 +224,7 @@ function createFlaky(): { stores: Stores; isAway: boolean } {
       write: (guid, ifRevision, next) => unlessAway(() => grants.write(guid, ifRevision, next)),
       claimDue: claim => unlessAway(() => grants.claimDue(claim)),
       list: page => unlessAway(() => grants.list(page)),
+      settled: grants.settled,
     },
   }
   return flaky

@@ -54,6 +54,7 @@ t.test('the least that is needed, and what goes without saying', async t => {
     callers: [CALLER],
     refreshMarginSeconds: 600,
     refreshMarginRatio: 0.2,
+    refreshIdleAfterSeconds: 0,
     tokenMinTtlSeconds: 30,
     defaultLifetimeSeconds: 3600,
     returnToOrigins: [],

@@ -10,7 +10,7 @@ import { orUnavailable } from './scripts.ts'
 const SCAN_COUNT = '200'
 
 export function createRedisGrantStore(options: RedisShared & { readonly keys: Keys }): GrantStore {
-  const { client, clock, codec, keys, scripts } = options
+  const { client, clock, codec, keys, notices, scripts } = options
 
   function parse(guid: string, text: string): Stored<Grant> {
     return parseRecord<Grant>(codec, keys.grant(guid), text)
@@ -66,10 +66,13 @@ export function createRedisGrantStore(options: RedisShared & { readonly keys: Ke
       const text = next === null ? '' : `${revision}:${codec.encode(next, key)}`
       const dueAt = next?.dueAtMs == null ? '+inf' : String(next.dueAtMs)
       const names = [key, keys.due(keys.shardOf(guid))]
-      const [ok, current] = await scripts.writeRecord(names, [String(ifRevision), text, '', guid, dueAt])
+      const channel = next === null || next.attempt === null ? notices.channel : ''
+      const [ok, current] = await scripts.writeRecord(names, [String(ifRevision), text, '', channel, guid, dueAt])
       if (ok === 1) return { ok: true, revision }
       return { ok: false, current: current ? parse(guid, current) : null }
     },
+
+    settled: (guid, signal) => notices.wait(keys.grant(guid), signal),
 
     async claimDue({ nowMs, untilMs, limit }) {
       const due = (await Promise.all(keys.shards.map(shard => dueIn(shard, nowMs, limit)))).flat()

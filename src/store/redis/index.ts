@@ -1,11 +1,12 @@
 import type { Clock } from '../../ports/clock.ts'
 import type { Stores } from '../../ports/store.ts'
 import { createCodec } from '../codec.ts'
-import { authorizationExpiry, exchangeExpiry } from '../expiry.ts'
+import { authorizationExpiry, exchangeExpiry, pauseExpiry } from '../expiry.ts'
 import type { Sealer } from '../sealing.ts'
 import { connectRedis, type RedisAddress } from './connection.ts'
 import { createRedisGrantStore } from './grants.ts'
 import { createKeys } from './keys.ts'
+import { createNotices } from './notices.ts'
 import { createRedisRecordStore } from './records.ts'
 import { defineScripts, orUnavailable } from './scripts.ts'
 
@@ -23,19 +24,42 @@ export function createRedisStores(options: RedisStoreOptions): Stores {
   const { clock, sealer } = options
   const client = connectRedis(options.address)
   client.on('error', options.onConnectionError)
-  const shared = { client, scripts: defineScripts(client), codec: createCodec(sealer), clock }
   const keys = createKeys(options.prefix)
+  const notices = createNotices(client, keys.channel, options.onConnectionError)
+  const shared = { client, scripts: defineScripts(client), notices, codec: createCodec(sealer), clock }
 
   return {
     grants: createRedisGrantStore({ ...shared, keys }),
-    authorizations: createRedisRecordStore({ ...shared, keyOf: keys.state, expiresAtMs: authorizationExpiry }),
-    exchanges: createRedisRecordStore({ ...shared, keyOf: keys.code, expiresAtMs: exchangeExpiry }),
-    provisionings: createRedisRecordStore({ ...shared, keyOf: keys.username, expiresAtMs: () => null }),
+    authorizations: createRedisRecordStore({
+      ...shared,
+      keyOf: keys.state,
+      expiresAtMs: authorizationExpiry,
+      isUnderWay: authorization => authorization.status === 'pending',
+    }),
+    exchanges: createRedisRecordStore({
+      ...shared,
+      keyOf: keys.code,
+      expiresAtMs: exchangeExpiry,
+      isUnderWay: exchange => exchange.status === 'under_way',
+    }),
+    provisionings: createRedisRecordStore({
+      ...shared,
+      keyOf: keys.username,
+      expiresAtMs: () => null,
+      isUnderWay: provisioning => provisioning.status === 'under_way',
+    }),
+    pauses: createRedisRecordStore({
+      ...shared,
+      keyOf: keys.pause,
+      expiresAtMs: pauseExpiry,
+      isUnderWay: () => false,
+    }),
     async ping() {
       // A read, since that is what a cluster or a server that is loading can refuse.
       await orUnavailable(() => client.exists(keys.due(keys.shards[0] ?? '')))
     },
     async close() {
+      notices.close()
       client.disconnect()
     },
   }

@@ -12,6 +12,9 @@ export interface Keys {
   username(username: string): string
   state(state: string): string
   code(exchangeKey: string): string
+  pause(name: string): string
+  /** Where replicas tell each other what has ended; no key, but a channel. */
+  readonly channel: string
 }
 
 /** The names of everything in Redis. `{sNNN}` is a hash tag: what belongs to a grant lies on one slot. */
@@ -34,5 +37,7 @@ export function createKeys(prefix: string): Keys {
     username: username => key(shardOf(username), 'username', createHash('sha256').update(username).digest('base64url')),
     state: state => key(shardOf(state), 'state', state),
     code: exchangeKey => key(shardOf(exchangeKey), 'code', exchangeKey),
+    pause: name => key(shardOf(name), 'pause', name),
+    channel: `${prefix}:settled`,
   }
 }

@@ -3,11 +3,13 @@ import { type RecordStore, RecordUnreadable, type Stored, type Written } from '.
 import type { Codec } from '../codec.ts'
 import { nextRevision } from '../revision.ts'
 import type { RedisClient } from './connection.ts'
+import type { Notices } from './notices.ts'
 import { orUnavailable, type Scripts } from './scripts.ts'
 
 export interface RedisShared {
   readonly client: RedisClient
   readonly scripts: Scripts
+  readonly notices: Notices
   readonly codec: Codec
   readonly clock: Clock
 }
@@ -15,6 +17,8 @@ export interface RedisShared {
 interface RecordStoreOptions<T> extends RedisShared {
   readonly keyOf: (name: string) => string
   readonly expiresAtMs: (record: T) => number | null
+  /** Whether somebody is still at it: then there is nothing to tell those who wait. */
+  readonly isUnderWay: (record: T) => boolean
 }
 
 /** `<revision>:<json>`; the place it is sealed for is its key, so that it opens nowhere else. */
@@ -28,7 +32,7 @@ export function parseRecord<T>(codec: Codec, key: string, text: string): Stored<
 }
 
 export function createRedisRecordStore<T>(options: RecordStoreOptions<T>): RecordStore<T> {
-  const { client, clock, codec, keyOf, scripts } = options
+  const { client, clock, codec, keyOf, notices, scripts } = options
 
   function unlessExpired(stored: Stored<T>): Stored<T> | null {
     const expiresAtMs = options.expiresAtMs(stored.record)
@@ -48,9 +52,12 @@ export function createRedisRecordStore<T>(options: RecordStoreOptions<T>): Recor
       const expiresAtMs = next === null ? null : options.expiresAtMs(next)
       const ttl = expiresAtMs === null ? '' : String(Math.max(1, Math.ceil(expiresAtMs - clock.now())))
       const text = next === null ? '' : `${revision}:${codec.encode(next, key)}`
-      const [ok, current] = await scripts.writeRecord([key], [String(ifRevision), text, ttl])
+      const channel = next === null || !options.isUnderWay(next) ? notices.channel : ''
+      const [ok, current] = await scripts.writeRecord([key], [String(ifRevision), text, ttl, channel])
       if (ok === 1) return { ok: true, revision }
       return { ok: false, current: current ? parseRecord<T>(codec, key, current) : null }
     },
+
+    settled: (name, signal) => notices.wait(keyOf(name), signal),
   }
 }

@@ -1,0 +1,81 @@
+/**
+ * What this process has written of late. A store that fails over may lose its last writes; then a grant stands at an older
+ * version, with a refresh token that is spent. Whoever wrote the newer one still has it, and writes it again.
+ */
+import type { Grant } from '../ports/records.ts'
+import { StoreUnavailable } from '../ports/store.ts'
+import { type BrokerContext, change, keep } from './context.ts'
+import { hasGoneBack, restored } from './grant.ts'
+
+export interface Recent {
+  remember(grant: Grant): void
+  /** What stands in the store, or what should: where it has gone back, it is mended first. */
+  mended(current: Grant): Promise<Grant>
+  /** To be called again and again: looks whether what was written lately still stands. */
+  verify(): Promise<void>
+}
+
+/** Longer than any fail-over takes. */
+const REMEMBERED_FOR_MS = 180_000
+const MOST_REMEMBERED = 10_000
+const VERIFY_EVERY_MS = 15_000
+const READS_AT_ONCE = 50
+
+export function createRecent(context: BrokerContext): Recent {
+  const { clock, events } = context
+  const { grants } = context.stores
+  /** Oldest first. */
+  const remembered = new Map<string, { grant: Grant; atMs: number }>()
+  let verifiedAtMs = clock.now()
+
+  function forgetOld(): void {
+    for (const [guid, { atMs }] of remembered) {
+      if (atMs + REMEMBERED_FOR_MS > clock.now() && remembered.size <= MOST_REMEMBERED) return
+      remembered.delete(guid)
+    }
+  }
+
+  async function mend(guid: string): Promise<Grant | null> {
+    let wentBackTo: number | null = null
+    const stored = await change(grants, guid, current => {
+      wentBackTo = null
+      const newer = remembered.get(guid)?.grant
+      if (current === null || newer === undefined || !hasGoneBack(current, newer)) return keep
+      wentBackTo = current.version
+      return restored(current, newer, clock.now())
+    })
+    const grant = stored?.record ?? null
+    if (grant !== null && wentBackTo !== null) {
+      events.emit({ type: 'grant.restored', guid, version: grant.version, wentBackTo })
+    }
+    return grant
+  }
+
+  return {
+    remember(grant) {
+      remembered.delete(grant.guid)
+      remembered.set(grant.guid, { grant, atMs: clock.now() })
+      forgetOld()
+    },
+
+    async mended(current) {
+      const newer = remembered.get(current.guid)?.grant
+      return newer !== undefined && hasGoneBack(current, newer) ? ((await mend(current.guid)) ?? current) : current
+    },
+
+    async verify() {
+      if (clock.now() - verifiedAtMs < VERIFY_EVERY_MS) return
+      verifiedAtMs = clock.now()
+      forgetOld()
+      const guids = [...remembered.keys()]
+      try {
+        for (let start = 0; start < guids.length; start += READS_AT_ONCE) {
+          await Promise.all(guids.slice(start, start + READS_AT_ONCE).map(mend))
+        }
+      } catch (error) {
+        // The next time will do.
+        if (!(error instanceof StoreUnavailable)) throw error
+      }
+    },
+  }
+}
