@@ -165,7 +165,7 @@ t.test('a schedule entry without a record goes away by itself', async t => {
 t.test('a script that is sent again succeeds again', async t => {
   const { raw } = await open(t)
   const lua = await readFile(new URL('../../src/store/redis/lua/write_record.lua', import.meta.url), 'utf8')
-  const write = (ifRevision: string, text: string) => raw.eval(lua, 2, 'r', 'due', ifRevision, text, '', 'ada', '5')
+  const write = (ifRevision: string, text: string) => raw.eval(lua, 2, 'r', 'due', ifRevision, text, '', '', 'ada', '5')
   t.strictSame(await write('0', '7:{}'), [1])
   t.strictSame(await write('0', '7:{}'), [1])
   t.strictSame(await write('0', '7:{"other":1}'), [0, '7:{}'])

@@ -1,4 +1,5 @@
 import { type Broker, createBroker } from '../../src/broker/broker.ts'
+import type { RefreshPolicy } from '../../src/broker/policy.ts'
 import type { BrokerEvent } from '../../src/ports/events.ts'
 import type { Journal, Rotation } from '../../src/ports/journal.ts'
 import type { Stores } from '../../src/ports/store.ts'
@@ -31,18 +32,18 @@ export interface World {
   readonly stores: Stores
   readonly journal: MemoryJournal
   readonly events: BrokerEvent[]
-  /** Another replica on the same store, clock and provider. */
-  replica(): Broker
+  /** Another replica on the same clock and provider; and, unless it is given another way to it, on the same store. */
+  replica(stores?: Stores): Broker
 }
 
 export const LEASE_MS = 15_000
 
-export function createWorld(stores?: Stores): World {
+export function createWorld(options: { stores?: Stores; policy?: Partial<RefreshPolicy> } = {}): World {
   const clock = new ManualClock()
   const provider = new ScriptedProvider()
   const journal = new MemoryJournal()
   const events: BrokerEvent[] = []
-  const world = { clock, provider, stores: stores ?? createMemoryStores(clock), journal, events }
+  const world = { clock, provider, stores: options.stores ?? createMemoryStores(clock), journal, events }
   const policy = {
     marginMs: 600_000,
     marginRatio: 0.2,
@@ -51,6 +52,7 @@ export function createWorld(stores?: Stores): World {
     leaseMs: LEASE_MS,
     sendWithinMs: 2_500,
     idleAfterMs: 0,
+    ...options.policy,
   }
   const client = {
     redirectUris: ['https://app.example/cb'],
@@ -61,10 +63,16 @@ export function createWorld(stores?: Stores): World {
   }
   return {
     ...world,
-    replica: () =>
+    replica: (stores = world.stores) =>
       createBroker(
         { policy, client, backgroundConcurrency: 8 },
-        { ...world, random: systemRandom, slots: createSlots(8), events: { emit: event => events.push(event) } },
+        {
+          ...world,
+          stores,
+          random: systemRandom,
+          slots: createSlots(8),
+          events: { emit: event => events.push(event) },
+        },
       ),
   }
 }

@@ -182,7 +182,7 @@ t.test('a deleted grant that was made anew is not overwritten by a renewal of th
 
 t.test('a store that is away at the commit: the pair waits in the journal, and the next start stores it', async t => {
   const flaky = createFlaky()
-  const world = createWorld(flaky.stores)
+  const world = createWorld({ stores: flaky.stores })
   const broker = world.replica()
   await expired(world, broker)
   world.provider.next('refresh', () => {

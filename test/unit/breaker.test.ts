@@ -1,0 +1,177 @@
+import t from 'tap'
+import { createBreaker } from '../../src/broker/breaker.ts'
+import type { BrokerEvent } from '../../src/ports/events.ts'
+import type { Outcome } from '../../src/ports/provider.ts'
+import { Secret } from '../../src/ports/secret.ts'
+import { PROVIDER } from '../../src/ports/store.ts'
+import { createMemoryStores } from '../../src/store/memory.ts'
+import { ManualClock } from '../support/clock.ts'
+import { ScriptedProvider } from '../support/provider.ts'
+
+const TOKEN = new Secret('refresh')
+const CONCURRENCY = 8
+const lost = { kind: 'unknown', upstream: { status: 500 }, settled: true, unreadable: false } as const
+const html = { kind: 'refused', upstream: { status: 404 } } as const
+const refusedClient = { kind: 'client_refused', upstream: { status: 401, error: 'invalid_client' } } as const
+const rejected = { kind: 'rejected', upstream: { status: 400, error: 'invalid_grant' } } as const
+const busy = { kind: 'unavailable', upstream: { status: 429 }, retryAfterSeconds: 60 } as const
+
+function setUp() {
+  const clock = new ManualClock()
+  const provider = new ScriptedProvider()
+  const stores = createMemoryStores(clock)
+  const events: BrokerEvent[] = []
+  const random = { token: () => 'token', fraction: () => 0.5 }
+  const replica = () => {
+    return createBreaker(
+      { clock, random, stores, provider, events: { emit: event => events.push(event) } },
+      CONCURRENCY,
+    )
+  }
+  const breaker = replica()
+  const refresh = async (answer: Outcome<never>, times = 1) => {
+    for (let time = 0; time < times; time += 1) {
+      provider.next('refresh', () => answer)
+      await breaker.provider.refresh(TOKEN)
+    }
+  }
+  return { clock, provider, stores, breaker, replica, refresh, types: () => events.map(event => event.type) }
+}
+
+t.test('five failures in a row open it, one alarm; nobody is asked but by probes, until one succeeds', async t => {
+  const { breaker, clock, provider, refresh, types } = setUp()
+  await refresh(lost, 4)
+  await refresh(rejected)
+  await refresh(lost, 4)
+  t.equal(breaker.trouble(), null, 'an answer in between counts from the beginning')
+  await refresh(html)
+  t.equal(breaker.trouble(), 'outage')
+  t.strictSame(types(), ['provider.unavailable'])
+  t.equal(await breaker.tend(), 0)
+  t.equal(provider.times('probe'), 0, 'not at once')
+  t.equal((await breaker.whyNot('background'))?.code, 'provider_unavailable')
+
+  for (let probe = 0; probe < 40; probe += 1) provider.next('probe', () => lost)
+  for (let second = 0; second < 60; second += 1) {
+    await clock.advance(1_000)
+    t.equal(await breaker.tend(), 0)
+  }
+  const probes = provider.times('probe')
+  t.ok(probes >= 12 && probes <= 25, `${probes} probes in a minute`)
+  t.equal(provider.times('refresh'), 10, 'and no refresh token was risked')
+
+  while (provider.times('probe') < 40) {
+    await clock.advance(5_000)
+    await breaker.tend()
+  }
+  await clock.advance(5_000)
+  t.equal(await breaker.tend(), 1, 'open again, slowly')
+  t.strictSame(types(), ['provider.unavailable', 'provider.available'])
+  t.equal(await breaker.whyNot('background'), null)
+})
+
+t.test('after an outage the number of renewals at once grows with each that succeeds', async t => {
+  const { breaker, clock, refresh } = setUp()
+  await refresh(lost, 5)
+  await clock.advance(5_000)
+  t.equal(await breaker.tend(), 1)
+  for (const allowed of [2, 3, 4, 5, 6, 7, 8, 8]) {
+    await breaker.provider.refresh(TOKEN)
+    t.equal(await breaker.tend(), allowed)
+  }
+})
+
+t.test('refused credentials: one alarm however many are refused, and it ends when they are taken again', async t => {
+  const { breaker, clock, provider, refresh, types } = setUp()
+  await refresh(refusedClient, 20)
+  for (let probe = 0; probe < 10; probe += 1) provider.next('probe', () => refusedClient)
+  t.equal((await breaker.whyNot('reader'))?.code, 'client_misconfigured')
+  t.equal(breaker.trouble(), 'client_refused')
+  while (provider.times('probe') < 10) {
+    await clock.advance(5_000)
+    t.equal(await breaker.tend(), 0)
+  }
+  t.strictSame(types(), ['client.refused'])
+  await clock.advance(5_000)
+  t.equal(await breaker.tend(), 1)
+  t.strictSame(types(), ['client.refused', 'client.accepted'])
+})
+
+t.test('an answer to what was asked before it opened does not close it', async t => {
+  const { breaker, provider, refresh, types } = setUp()
+  let answer: (outcome: unknown) => void = () => {}
+  const held = new Promise(resolve => {
+    answer = resolve
+  })
+  provider.next('refresh', () => held)
+  const early = breaker.provider.refresh(TOKEN)
+  await refresh(refusedClient)
+  answer(provider.answer())
+  await early
+  t.equal(breaker.trouble(), 'client_refused')
+  t.strictSame(types(), ['client.refused'])
+})
+
+t.test('a reader is a reason to probe early, but not a storm of probes', async t => {
+  const { breaker, clock, provider, refresh } = setUp()
+  await refresh(lost, 5)
+  provider.next('probe', () => lost)
+  const all = await Promise.all(Array.from({ length: 100 }, () => breaker.whyNot('reader')))
+  t.strictSame([...new Set(all.map(problem => problem?.code))], ['provider_unavailable'])
+  t.equal(provider.times('probe'), 1)
+  t.equal((await breaker.whyNot('reader'))?.code, 'provider_unavailable')
+  t.equal(provider.times('probe'), 1)
+  await clock.advance(300)
+  t.equal(await breaker.whyNot('reader'), null, 'the next probe finds it well')
+})
+
+t.test('a reader does not wait for a probe that hangs', async t => {
+  const { breaker, clock, provider, refresh } = setUp()
+  await refresh(lost, 5)
+  provider.next('probe', () => new Promise(() => {}))
+  const reading = breaker.whyNot('reader')
+  await clock.advance(2_000)
+  t.equal((await reading)?.code, 'provider_unavailable')
+})
+
+t.test('Retry-After pauses all replicas, renewals and revocations, for as long as it says', async t => {
+  const { breaker, clock, provider, refresh, replica, types } = setUp()
+  const other = replica()
+  await refresh(busy)
+  const answer = await breaker.provider.refresh(TOKEN)
+  t.match(answer, { kind: 'unavailable', retryAfterSeconds: 60 })
+  t.equal(provider.times('refresh'), 1)
+  t.equal(breaker.trouble(), 'paused')
+
+  const problem = await other.whyNot('reader')
+  t.match(problem, { code: 'provider_unavailable', retryAfterSeconds: 60 })
+  t.equal(await other.tend(), 0)
+  t.equal(other.trouble(), 'paused')
+  await other.provider.revoke(TOKEN)
+  t.equal(provider.times('revoke'), 0)
+  await other.provider.exchange({ code: new Secret('code'), redirectUri: 'https://a', codeVerifier: null })
+  t.equal(provider.times('exchange'), 1, 'a person who waits is let through')
+
+  await clock.advance(60_000)
+  t.equal(await breaker.tend(), 1)
+  t.equal(await other.whyNot('reader'), null)
+  t.strictSame(types(), ['provider.paused'])
+})
+
+t.test('a pause is never longer than five minutes, and a shorter one does not cut a longer one', async t => {
+  const { breaker, clock, refresh, stores } = setUp()
+  const start = clock.now()
+  await refresh({ ...busy, retryAfterSeconds: 86_400 })
+  await clock.advance(1)
+  await breaker.provider.exchange({ code: new Secret('code'), redirectUri: 'https://a', codeVerifier: null })
+  t.equal((await stores.pauses.read(PROVIDER))?.record.untilMs, start + 300_000)
+})
+
+t.test('what the identity URL or provisioning say about credentials is not said about the token endpoint', async t => {
+  const { breaker, provider } = setUp()
+  provider.next('createUser', () => refusedClient)
+  provider.next('identify', () => refusedClient)
+  await breaker.provider.createUser({ username: 'ada', password: new Secret('password'), attributes: {} })
+  await breaker.provider.identify(TOKEN)
+  t.equal(breaker.trouble(), null)
+})

@@ -1,0 +1,201 @@
+/** What the engine does beyond one renewal: rests, restores, waits for a word, keeps grants through a wrong secret. */
+import t from 'tap'
+import type { Broker } from '../../src/broker/broker.ts'
+import type { Grant } from '../../src/ports/records.ts'
+import { Secret } from '../../src/ports/secret.ts'
+import { createWorld, LEASE_MS, type World } from '../support/broker.ts'
+
+const LIFETIME_MS = 7_200_000
+const HOUR_MS = 3_600_000
+const refusedClient = { kind: 'client_refused', upstream: { status: 401, error: 'invalid_client' } }
+
+async function exchange(broker: Broker): Promise<void> {
+  await broker.exchanges.exchange({ code: new Secret('code'), redirectUri: 'https://app.example/cb' })
+}
+
+async function stored(world: World): Promise<Grant> {
+  const grant = (await world.stores.grants.read('ada'))?.record
+  if (grant === undefined) throw new Error('ada has no grant')
+  return grant
+}
+
+t.test('a grant that nobody reads rests, and is renewed when next read', async t => {
+  const world = createWorld({ policy: { idleAfterMs: HOUR_MS } })
+  const broker = world.replica()
+  await exchange(broker)
+  await broker.start()
+  await world.clock.advance(LIFETIME_MS)
+  t.equal(world.provider.times('refresh'), 0)
+  t.equal((await stored(world)).dueAtMs, null)
+  t.equal(world.events.filter(event => event.type === 'grant.rested').length, 1)
+
+  t.equal((await broker.tokens.read('ada', null)).version, 2, 'renewed because somebody asks')
+  await world.clock.advance(HOUR_MS / 2)
+  await broker.tokens.read('ada', null)
+  await world.clock.advance(LIFETIME_MS - HOUR_MS / 2 - 1_000)
+  t.equal((await stored(world)).version, 2, 'and rests again, an hour after it was last read')
+  await broker.stop()
+})
+
+t.test('a grant that is read now and then is renewed ahead of time; reads are noted coarsely', async t => {
+  const world = createWorld({ policy: { idleAfterMs: HOUR_MS } })
+  const broker = world.replica()
+  await exchange(broker)
+  await broker.start()
+  const notes = new Set<number | undefined>()
+  for (let minute = 0; minute < 120; minute += 1) {
+    await broker.tokens.read('ada', null)
+    await world.clock.advance(60_000)
+    notes.add((await stored(world)).lastReadAtMs)
+  }
+  t.equal((await stored(world)).version, 2)
+  t.ok(notes.size >= 7 && notes.size <= 10, `${notes.size} notes of 120 reads`)
+  await broker.stop()
+})
+
+t.test('a resting grant whose refresh token would expire is renewed all the same', async t => {
+  const world = createWorld({ policy: { idleAfterMs: HOUR_MS } })
+  const broker = world.replica()
+  const answer = world.provider.answer({ guid: 'ada', refreshTokenExpiresInSeconds: 4 * 3_600 })
+  world.provider.next('exchange', () => answer)
+  await exchange(broker)
+  await broker.start()
+  await world.clock.advance(4 * HOUR_MS - 700_000)
+  t.equal(world.provider.times('refresh'), 0)
+  await world.clock.advance(400_000)
+  t.equal(world.provider.times('refresh'), 1)
+  await broker.stop()
+})
+
+t.test('a refresh token that expires before the access token is renewed before it does', async t => {
+  const world = createWorld()
+  const broker = world.replica()
+  const answer = world.provider.answer({ guid: 'ada', refreshTokenExpiresInSeconds: 3_600 })
+  world.provider.next('exchange', () => answer)
+  await exchange(broker)
+  await broker.start()
+  await world.clock.advance(HOUR_MS - 400_000)
+  t.equal(world.provider.times('refresh'), 1)
+  await broker.stop()
+})
+
+t.test('a fail-over that loses the last write: who wrote it finds out, and writes it again', async t => {
+  const world = createWorld()
+  const broker = world.replica()
+  await exchange(broker)
+  const before = await world.stores.grants.read('ada')
+  await broker.start()
+  while ((await stored(world)).version === 1) await world.clock.advance(30_000)
+  const after = await world.stores.grants.read('ada')
+  const lose = async () => {
+    const current = await world.stores.grants.read('ada')
+    await world.stores.grants.write('ada', current?.revision ?? 0, before?.record ?? null)
+  }
+  await lose()
+  const read = await broker.tokens.read('ada', null)
+  t.ok(read.pair.accessToken.equals(after?.record.pair.accessToken as Secret), 'a reader is given the newest')
+  t.strictSame(
+    world.events.filter(event => event.type === 'grant.restored'),
+    [{ type: 'grant.restored', guid: 'ada', version: 2, wentBackTo: 1 }],
+  )
+
+  await lose()
+  await world.clock.advance(16_000)
+  t.equal((await stored(world)).version, 2, 'and nobody needs to ask')
+  t.equal(world.provider.times('refresh'), 1)
+  await broker.stop()
+})
+
+t.test('a new authorization after a fail-over is not replaced by what was before it', async t => {
+  const world = createWorld()
+  const broker = world.replica()
+  await exchange(broker)
+  const before = await world.stores.grants.read('ada')
+  await world.clock.advance(LIFETIME_MS - 60_000)
+  await broker.tokens.read('ada', 300_000)
+  await world.clock.advance(1_000)
+  await broker.tokens.report('ada', 2)
+  t.equal((await stored(world)).version, 3)
+  const current = await world.stores.grants.read('ada')
+  await world.stores.grants.write('ada', current?.revision ?? 0, before?.record ?? null)
+  await world.clock.advance(1_000)
+  const other = world.replica()
+  await other.grants.import({
+    guid: 'ada',
+    answer: {
+      pair: { accessToken: new Secret('new'), refreshToken: new Secret('newer') },
+      expiresInSeconds: 7200,
+      refreshTokenExpiresInSeconds: null,
+      scope: null,
+      guid: null,
+    },
+    username: null,
+  })
+  t.equal((await broker.tokens.read('ada', null)).pair.accessToken.reveal(), 'new')
+})
+
+t.test('refused credentials change no grant, for however long', async t => {
+  const world = createWorld()
+  const broker = world.replica()
+  await exchange(broker)
+  const before = await stored(world)
+  await broker.start()
+  for (let time = 0; time < 5_000; time += 1) {
+    world.provider.next('refresh', () => refusedClient)
+    world.provider.next('probe', () => refusedClient)
+  }
+  await world.clock.advance(LIFETIME_MS + HOUR_MS)
+  const { status, version, pair, lastError } = await stored(world)
+  t.match({ status, version, lastError }, { status: 'active', version: 1, lastError: null })
+  t.ok(pair.refreshToken.equals(before.pair.refreshToken))
+  t.equal(world.provider.times('refresh'), 1, 'one request was enough to know')
+  t.equal(world.events.filter(event => event.type === 'client.refused').length, 1)
+  t.equal(broker.trouble(), 'client_refused')
+  await broker.stop()
+})
+
+t.test('a renewal whose lease was long in the taking is not sent: another replica may begin by then', async t => {
+  const world = createWorld()
+  const { grants } = world.stores
+  const slow = {
+    ...world.stores,
+    grants: {
+      ...grants,
+      async write(...[guid, ifRevision, next]: Parameters<typeof grants.write>) {
+        const written = await grants.write(guid, ifRevision, next)
+        if (next?.attempt != null && next.version === 1 && world.events.length < 3) await world.clock.sleep(LEASE_MS)
+        return written
+      },
+    },
+  }
+  const broker = world.replica(slow)
+  await exchange(broker)
+  await world.clock.advance(LIFETIME_MS)
+  const reading = broker.tokens.read('ada', null).catch(error => error)
+  await world.clock.advance(LEASE_MS - 1)
+  t.equal(world.provider.times('refresh'), 0)
+  const other = world.replica()
+  await world.clock.advance(1)
+  await reading
+  t.equal((await other.tokens.read('ada', null)).version, 2)
+  t.equal(world.provider.times('refresh'), 1)
+})
+
+t.test('a reader whose grant another replica renews is told at once when that is done', async t => {
+  const world = createWorld()
+  const [first, second] = [world.replica(), world.replica()]
+  await exchange(first)
+  await world.clock.advance(LIFETIME_MS)
+  let answer: (outcome: unknown) => void = () => {}
+  const held = new Promise(resolve => {
+    answer = resolve
+  })
+  world.provider.next('refresh', () => held)
+  const renewing = first.tokens.read('ada', null)
+  await world.clock.advance(0)
+  const waiting = second.tokens.read('ada', null)
+  await world.clock.advance(100)
+  answer(world.provider.answer())
+  t.equal((await renewing).version, 2)
+  t.equal((await waiting).version, 2, 'without the clock having moved')
+})
