@@ -1,4 +1,5 @@
 /** The domain as the routes see it: one object, one method for each thing a caller can ask for. */
+import { setMaxListeners } from 'node:events'
 import type { Rotation } from '../ports/journal.ts'
 import { type Authorizations, createAuthorizations } from './authorizations.ts'
 import { createBreaker, type Trouble } from './breaker.ts'
@@ -41,6 +42,8 @@ export interface Broker {
 
 export function createBroker(settings: BrokerSettings, ports: BrokerPorts): Broker {
   const closing = new AbortController()
+  // Each wait that ends with the process listens to it, and there may be as many as there are grants to store.
+  setMaxListeners(0, closing.signal)
   const breaker = createBreaker(ports, settings.backgroundConcurrency)
   const context: BrokerContext = {
     ...ports,

@@ -1,0 +1,118 @@
+/** What must be true. Each violation says what was broken, and for whom. */
+import type { Grant } from '../../src/ports/records.ts'
+import { isLossy, isQuiet } from './plan.ts'
+import type { Row } from './provider-model.ts'
+import type { Replica } from './replica.ts'
+import { Violation, type World } from './world.ts'
+
+/** How wrong a replica's clock may go, both ways, and requests take. */
+const CLOCK_TOLERANCE_MS = 1_000
+
+/** At the moment at which a token is answered to a call that began at step `since`. */
+export async function checkAnswer(world: World, guid: string, grant: Grant, since: number): Promise<void> {
+  const row = world.rowOf(grant)
+  if (row.guid !== guid) throw new Violation(`${guid} was answered the token of ${row.guid}`)
+  const toleranceMs = 'clockJump' in world.plan.disasters ? CLOCK_TOLERANCE_MS : 0
+  if (row.expiresAtMs <= world.schedule.nowMs - toleranceMs)
+    throw new Violation(`an expired token of ${guid} was answered`)
+
+  const revokedAt = world.revokedAt.get(guid)
+  if (revokedAt !== undefined && revokedAt < since) throw new Violation(`a token of ${guid} was answered after DELETE`)
+
+  // The store had lost a rotation: what it had before stands there until the rotation is written again.
+  if (world.rolledBack.has(guid)) return
+  const stay = world.stays.get(guid)?.findLast(candidate => candidate.row === row)
+  if (stay === undefined) throw new Violation(`a token of ${guid} was answered that never stood in the store`)
+  if (stay.until < since) throw new Violation(`a replaced token of ${guid} was answered`)
+  await checkAlive(world, guid, row)
+}
+
+/** In `instant` mode a token dies while its renewal is under way; else, one that stands undisturbed in the store is alive. */
+async function checkAlive(world: World, guid: string, row: Row): Promise<void> {
+  if (row.isAlive) return
+  const current = (await world.raw.grants.read(guid))?.record
+  const isUndisturbed = current?.status === 'active' && current.attempt === null && world.rowOf(current) === row
+  const hasLoss = world.model.rows.some(child => child.from === row && !isKept(world, child))
+  if (isUndisturbed && !hasLoss) throw new Violation(`a dead token of ${guid} was answered`)
+}
+
+function isKept(world: World, row: Row): boolean {
+  return world.stays.get(row.guid)?.some(stay => stay.row === row) ?? false
+}
+
+/** In the end, over all. */
+export function checkOutcome(world: World): void {
+  const { counts, model, plan } = world
+  if (isQuiet(plan)) {
+    if (model.counts.rejected > 0)
+      throw new Violation(`${model.counts.rejected} invalid_grant, although nothing went wrong`)
+  }
+  if (!isLossy(plan)) {
+    if (model.spentTwice > 0)
+      throw new Violation(`${model.spentTwice} refresh tokens were spent twice, with nothing lost`)
+    if (counts.ended > 0) throw new Violation(`${counts.ended} grants ended, with nothing lost`)
+  }
+  const elapsedMs = world.schedule.nowMs
+  for (const [guid, asks] of world.asks) {
+    const most = 20 + 3 * counts.rotations + elapsedSeconds(world)
+    if (asks > most) throw new Violation(`the provider was asked ${asks} times to refresh ${guid}, by ${elapsedMs}`)
+  }
+}
+
+function elapsedSeconds(world: World): number {
+  return (world.plan.faultyForMs + 150_000) / 1000
+}
+
+/** In the end, for one person, a good while after the last fault. */
+export async function checkEnd(world: World, guid: string, replicas: readonly Replica[]): Promise<void> {
+  const nowMs = world.schedule.nowMs
+  const stored = await world.raw.grants.read(guid)
+  for (const replica of replicas) {
+    if (replica.disk.size > 0) throw new Violation(`the journal of ${replica.name} is not empty`)
+  }
+  if (stored === null) return checkGone(world, guid)
+  const grant = stored.record
+  const row = world.rowOf(grant)
+  switch (grant.status) {
+    case 'reauthorization_required':
+      return checkDeath(world, guid, row)
+    case 'active':
+      if (world.model.rowOf(grant.pair.refreshToken)?.isAlive !== true) {
+        throw new Violation(`${guid} is active with a pair that the provider does not know`)
+      }
+      if (world.plan.idleAfterMs === 0 && grant.accessTokenExpiresAtMs <= nowMs) {
+        throw new Violation(`${guid} has lapsed, although nothing has gone wrong for long`)
+      }
+      return checkLeftovers(world, guid, row)
+    default:
+      throw new Violation(`${guid} is still ${grant.status}`)
+  }
+}
+
+/** A grant dies of one thing alone: the pair that its refresh token brought is lost, in `instant` mode. */
+function checkDeath(world: World, guid: string, row: Row): void {
+  if (world.plan.rotation === 'on_use') throw new Violation(`${guid} was ended, in on_use mode`)
+  if (row.isAlive) throw new Violation(`${guid} was ended, and its refresh token still works`)
+  const isLost = world.model.rows.some(child => child.from === row && world.lostRows.has(child))
+  if (!isLost) throw new Violation(`${guid} was ended, and no answer to its renewal was lost`)
+}
+
+function checkGone(world: World, guid: string): void {
+  if (!world.stays.has(guid)) return
+  if (!world.revokedAt.has(guid)) throw new Violation(`${guid} is gone, and nobody has deleted it`)
+  const last = world.stays.get(guid)?.at(-1)?.row
+  if (last?.isAlive === true && last.expiresAtMs > world.schedule.nowMs) {
+    throw new Violation(`${guid} was deleted, and its pair lives on at the provider`)
+  }
+}
+
+/** Pairs that replicas brought and could not store are revoked, unless who held them died, or the provider would not. */
+function checkLeftovers(world: World, guid: string, current: Row): void {
+  const { disasters } = world.plan
+  const mayLeave = ['crash', 'stop', 'rollback'].some(kind => kind in disasters) || world.counts.unconfirmed > 0
+  if (mayLeave) return
+  const left = world.model.livingRows(guid).filter(row => row !== current && row.refreshes === 0)
+  const forgotten = left.filter(row => !world.lostRows.has(row))
+  if (forgotten.length > 0)
+    throw new Violation(`pair ${forgotten[0]?.id} of ${guid} was not revoked, and nobody holds it`)
+}

@@ -1,0 +1,98 @@
+import type { Rotation } from './provider-model.ts'
+import { SeededRandom } from './random.ts'
+
+/** What can happen to one call. */
+export const FAULTS = [
+  'storeRefuses',
+  'storeAnswerLost',
+  'storeSlow',
+  'lostWord',
+  'unreachable',
+  'lostBefore',
+  'failsBefore',
+  'answerLost',
+  'failsAfter',
+  'busy',
+  'providerSlow',
+] as const
+
+/** What can happen to a whole process, store or provider. */
+export const DISASTERS = [
+  'crash',
+  'stall',
+  'stop',
+  'clockJump',
+  'storeOutage',
+  'providerHangs',
+  'providerFails',
+  'providerBusy',
+  'clientRefused',
+  'rollback',
+] as const
+
+export type Fault = (typeof FAULTS)[number]
+export type Disaster = (typeof DISASTERS)[number]
+
+/** By these an answer, a pair or a lease can get lost: a refresh token may then be spent twice. */
+const LOSSY: readonly (Fault | Disaster)[] = [
+  'storeAnswerLost',
+  'storeSlow',
+  'lostBefore',
+  'answerLost',
+  'failsAfter',
+  'crash',
+  'stall',
+  'stop',
+  'clockJump',
+  'storeOutage',
+  'providerHangs',
+  'rollback',
+]
+
+export interface Plan {
+  readonly seed: number
+  readonly rotation: Rotation
+  readonly lifetimeMs: number
+  readonly replicas: number
+  readonly grants: number
+  readonly idleAfterMs: number
+  /** Chance for each call. */
+  readonly faults: Readonly<Partial<Record<Fault, number>>>
+  /** Chance for each second. */
+  readonly disasters: Readonly<Partial<Record<Disaster, number>>>
+  readonly faultyForMs: number
+}
+
+/** A seed's plan: nothing at all, one kind of fault, a few, or everything at once. */
+export function planOf(seed: number): Plan {
+  const random = new SeededRandom(seed)
+  const kinds = [...FAULTS, ...DISASTERS]
+  const style = seed % 8
+  const few = style === 0 ? 0 : style <= 4 ? 1 : style <= 6 ? random.between(2, 5) : kinds.length
+  const chosen = new Set<string>()
+  while (chosen.size < few) chosen.add(random.pick(kinds))
+  const some = <Name extends string>(names: readonly Name[], most: number) => {
+    const entries = names.filter(name => chosen.has(name)).map(name => [name, most * (0.2 + 0.8 * random.next())])
+    return Object.fromEntries(entries) as Partial<Record<Name, number>>
+  }
+  const strength = few === kinds.length ? 0.3 : 1
+  return {
+    seed,
+    rotation: random.chance(0.5) ? 'instant' : 'on_use',
+    lifetimeMs: random.between(20, 60) * 1000,
+    replicas: random.between(1, 3),
+    grants: random.between(1, 5),
+    idleAfterMs: random.chance(0.2) ? 15_000 : 0,
+    faults: some(FAULTS, 0.15 * strength),
+    disasters: some(DISASTERS, 0.15 * strength),
+    faultyForMs: 90_000,
+  }
+}
+
+export function isLossy(plan: Plan): boolean {
+  return LOSSY.some(kind => kind in plan.faults || kind in plan.disasters)
+}
+
+export function isQuiet(plan: Plan): boolean {
+  return Object.keys(plan.faults).length + Object.keys(plan.disasters).length === 0
+}

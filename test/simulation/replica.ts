@@ -1,0 +1,220 @@
+/** One gateway process: a real broker, whose every way outside leads through time, chance and faults. */
+import { type Broker, createBroker } from '../../src/broker/broker.ts'
+import type { Clock } from '../../src/ports/clock.ts'
+import type { BrokerEvent } from '../../src/ports/events.ts'
+import type { Journal, Rotation } from '../../src/ports/journal.ts'
+import type { Outcome, Provider, TokenAnswer } from '../../src/ports/provider.ts'
+import type { Secret } from '../../src/ports/secret.ts'
+import { type Stores, StoreUnavailable } from '../../src/ports/store.ts'
+import { createSlots } from '../../src/system/slots.ts'
+import type { World } from './world.ts'
+
+/** Scaled down, so that much happens in little time; the proportions are those of production. */
+export const DEADLINE_MS = 2_000
+export const LEASE_MS = 3_000
+const STORE_DEADLINE_MS = 500
+
+const never = new Promise<never>(() => {})
+const clientRefused = { kind: 'client_refused', upstream: { status: 401, error: 'invalid_client' } } as const
+const unsettled = { kind: 'unknown', upstream: {}, settled: false, unreadable: false } as const
+const failed500 = { kind: 'unknown', upstream: { status: 500 }, settled: true, unreadable: false } as const
+const unreachable = { kind: 'unavailable', upstream: {}, retryAfterSeconds: null } as const
+
+/** Stays when a process dies: the disk. */
+export type Disk = Map<string, Rotation>
+
+export class Replica {
+  readonly name: string
+  readonly disk: Disk
+  readonly broker: Broker
+  readonly world: World
+  isAlive = true
+  isStopping = false
+  stalledUntilMs = 0
+  /** How wrong its clock goes. */
+  offsetMs = 0
+
+  constructor(world: World, name: string, disk: Disk) {
+    this.world = world
+    this.name = name
+    this.disk = disk
+    const { random } = world
+    const policy = {
+      marginMs: 600_000,
+      marginRatio: 0.2,
+      minTtlMs: 1_000,
+      defaultLifetimeMs: 3_600_000,
+      leaseMs: LEASE_MS,
+      sendWithinMs: 500,
+      idleAfterMs: world.plan.idleAfterMs,
+    }
+    const client = { redirectUris: ['https://a'], scopes: ['s'], returnToOrigins: [], pkce: false, requireState: false }
+    this.broker = createBroker(
+      { policy, client, backgroundConcurrency: 8 },
+      {
+        clock: this.#clock(),
+        random: { token: () => `${name}.${random.between(0, 1e9)}`, fraction: () => random.next() },
+        stores: this.#stores(),
+        provider: this.#provider(),
+        slots: createSlots(8),
+        events: { emit: event => this.#heard(event) },
+        journal: this.#journal(),
+      },
+    )
+  }
+
+  /** Its time stops for good; what it has sent goes on without it. */
+  crash(): void {
+    this.isAlive = false
+    this.world.lostWith(this)
+  }
+
+  #heard(event: BrokerEvent): void {
+    if (this.isAlive) this.world.heard(this, event)
+  }
+
+  /** Something comes back to this process: unless it is dead, and not before it wakes. */
+  #comeBack(ms: number, arrive: () => void, lost: () => void = () => {}): void {
+    this.world.schedule.after(ms, () => {
+      if (!this.isAlive) return lost()
+      const leftMs = this.stalledUntilMs - this.world.schedule.nowMs
+      if (leftMs > 0) return this.#comeBack(leftMs, arrive, lost)
+      arrive()
+    })
+  }
+
+  #clock(): Clock {
+    const { schedule } = this.world
+    return {
+      now: () => schedule.nowMs + this.offsetMs,
+      sleep: (ms, signal) =>
+        new Promise(resolve => {
+          if (signal?.aborted) return resolve()
+          const wake = () => {
+            signal?.removeEventListener('abort', wake)
+            resolve()
+          }
+          signal?.addEventListener('abort', wake)
+          this.#comeBack(ms, wake)
+        }),
+    }
+  }
+
+  #stores(): Stores {
+    const wrapped = Object.entries(this.world.stores).map(([name, member]) => {
+      if (typeof member === 'function') return [name, member]
+      const methods = Object.entries(member as Record<string, (...args: unknown[]) => Promise<unknown>>)
+      return [name, Object.fromEntries(methods.map(([method, run]) => [method, this.#storeCall(method, run)]))]
+    })
+    return Object.fromEntries(wrapped) as Stores
+  }
+
+  #storeCall(method: string, run: (...args: unknown[]) => Promise<unknown>) {
+    const { faults, random, schedule } = this.world
+    if (method === 'settled') {
+      return (...args: unknown[]) => {
+        const isLost = random.chance(faults.lostWord)
+        const signal = args[1] as AbortSignal
+        const told = isLost ? new Promise(resolve => signal.addEventListener('abort', resolve)) : run(...args)
+        return new Promise<void>(resolve => void told.then(() => this.#comeBack(random.between(0, 3), resolve)))
+      }
+    }
+    return (...args: unknown[]) =>
+      new Promise<unknown>((resolve, reject) => {
+        const refuse = () => reject(new StoreUnavailable('the store is away'))
+        const isSlow = this.world.hits('storeSlow')
+        const reachesAfterMs = isSlow ? random.between(STORE_DEADLINE_MS, 4_000) : random.between(0, 4)
+        if (isSlow) this.#comeBack(STORE_DEADLINE_MS, refuse)
+        schedule.after(reachesAfterMs, () => {
+          if (this.world.isStoreAway || this.world.hits('storeRefuses')) return this.#comeBack(1, refuse)
+          const isAnswerLost = method !== 'read' && this.world.hits('storeAnswerLost')
+          run(...args).then(answer => {
+            this.#comeBack(isAnswerLost ? STORE_DEADLINE_MS : random.between(0, 4), () => {
+              if (isAnswerLost) refuse()
+              else resolve(answer)
+            })
+          }, reject)
+        })
+      })
+  }
+
+  #provider(): Provider {
+    const { model } = this.world
+    return {
+      authorizationUrl: () => 'https://provider',
+      exchange: ({ code }) => {
+        const guid = code.reveal().split(' ')[0] ?? ''
+        return this.#ask(guid, nowMs => model.signIn(guid, nowMs))
+      },
+      refresh: token => {
+        const guid = model.rowOf(token)?.guid ?? ''
+        this.world.asked(this, guid)
+        return this.#ask<TokenAnswer>(guid, nowMs => model.refresh(token, nowMs))
+      },
+      createUser: async () => clientRefused,
+      revoke: (token: Secret) => this.#ask<null>(null, nowMs => model.revoke(token, nowMs)),
+      probe: () => this.#ask<null>(null, () => ({ kind: 'ok', value: null })),
+      identify: async () => ({ kind: 'ok', value: null }),
+    }
+  }
+
+  /** `guid`: whose pair is lost with the answer; null: nothing can be. */
+  #ask<T>(guid: string | null, process: (nowMs: number) => Outcome<T>): Promise<Outcome<T>> {
+    const { random, schedule, world } = { ...this.world, world: this.world }
+    return new Promise(resolve => {
+      const back = (ms: number, outcome: Outcome<T>) => {
+        const lose = () => world.lost(guid, outcome, 'the process died before the answer came')
+        this.#comeBack(
+          ms,
+          () => {
+            world.delivered(this, guid, outcome)
+            resolve(outcome)
+          },
+          lose,
+        )
+      }
+      if (world.hits('unreachable')) return back(random.between(1, 50), unreachable)
+      if (world.hits('lostBefore')) return back(DEADLINE_MS, unsettled)
+      const isSlow = world.hits('providerSlow')
+      const reachesMs = random.between(2, 60)
+      const takesMs = isSlow ? random.between(500, 1_800) : random.between(2, 80)
+      schedule.after(reachesMs, () => {
+        const trouble = world.providerTrouble
+        if (trouble === 'hangs') return back(DEADLINE_MS - reachesMs, unsettled)
+        if (trouble === 'fails' || world.hits('failsBefore')) return back(5, failed500)
+        if (trouble === 'refusesClient') return back(5, clientRefused)
+        if (trouble === 'busy' || world.hits('busy')) {
+          return back(5, { kind: 'unavailable', upstream: { status: 429 }, retryAfterSeconds: random.between(1, 4) })
+        }
+        schedule.after(takesMs, () => {
+          const outcome = process(schedule.nowMs)
+          if (outcome.kind === 'ok' && world.hits('answerLost')) {
+            world.lost(guid, outcome, 'the answer was lost')
+            return back(random.chance(0.5) ? 5 : DEADLINE_MS - reachesMs - takesMs, unsettled)
+          }
+          if (outcome.kind === 'ok' && world.hits('failsAfter')) {
+            world.lost(guid, outcome, 'a 500 came after the commit')
+            return back(5, failed500)
+          }
+          back(random.between(2, 60), outcome)
+        })
+      })
+    })
+  }
+
+  #journal(): Journal {
+    const key = (rotation: Rotation) => `${rotation.guid} ${rotation.replacesVersion} ${rotation.spentFingerprint}`
+    const onDisk = <T>(work: () => T): Promise<T> => {
+      if (!this.isAlive) return never
+      return new Promise(resolve => {
+        const done = work()
+        this.#comeBack(2, () => resolve(done))
+      })
+    }
+    return {
+      put: rotation => onDisk(() => void this.disk.set(key(rotation), rotation)),
+      remove: rotation => onDisk(() => void this.disk.delete(key(rotation))),
+      entries: () => onDisk(() => [...this.disk.values()]),
+    }
+  }
+}

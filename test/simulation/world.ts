@@ -1,0 +1,162 @@
+/** Everything around the replicas: the store, the provider, the faults; and what was seen of them. */
+import type { BrokerEvent } from '../../src/ports/events.ts'
+import type { Outcome } from '../../src/ports/provider.ts'
+import type { Grant } from '../../src/ports/records.ts'
+import type { Stored, Stores } from '../../src/ports/store.ts'
+import { createMemoryStores } from '../../src/store/memory.ts'
+import type { Disaster, Fault, Plan } from './plan.ts'
+import { ProviderModel, type Row } from './provider-model.ts'
+import { SeededRandom } from './random.ts'
+import type { Replica } from './replica.ts'
+import { Schedule } from './schedule.ts'
+
+export type ProviderTrouble = 'hangs' | 'fails' | 'busy' | 'refusesClient'
+
+/** A pair while it stood in the store, in steps of the schedule. */
+export interface Stay {
+  readonly row: Row
+  readonly from: number
+  until: number
+}
+
+export class Violation extends Error {
+  override readonly name = 'Violation'
+}
+
+const TRACE_LENGTH = 60
+
+export class World {
+  readonly plan: Plan
+  readonly random: SeededRandom
+  readonly schedule = new Schedule()
+  readonly model: ProviderModel
+  readonly stores: Stores
+  /** The store itself, for faults and for looking into. */
+  readonly raw: Stores
+  readonly hit: Partial<Record<Fault | Disaster, number>> = {}
+  readonly trace: string[] = []
+  readonly stays = new Map<string, Stay[]>()
+  /** The step at which a grant was last written as `revoking`; absent: not since its last authorization. */
+  readonly revokedAt = new Map<string, number>()
+  /** Pairs that were given out and came to nobody who could keep them. */
+  readonly lostRows = new Set<Row>()
+  readonly rolledBack = new Set<string>()
+  readonly asks = new Map<string, number>()
+  readonly counts = { rotations: 0, ended: 0, unconfirmed: 0, reads: 0, refusedReads: 0 }
+  isHealed = false
+  isStoreAway = false
+  providerTrouble: ProviderTrouble | null = null
+  /** What came to whom and is not yet known to be kept. */
+  readonly #held = new Map<Row, Replica>()
+
+  constructor(plan: Plan) {
+    this.plan = plan
+    this.random = new SeededRandom(plan.seed ^ 0x5eed)
+    this.model = new ProviderModel(plan.rotation, plan.lifetimeMs)
+    this.raw = createMemoryStores({ now: () => this.schedule.nowMs, sleep: ms => this.schedule.sleep(ms) })
+    const { grants } = this.raw
+    this.stores = {
+      ...this.raw,
+      grants: {
+        ...grants,
+        write: async (guid, ifRevision, next) => {
+          const before = await grants.read(guid)
+          const written = await grants.write(guid, ifRevision, next)
+          if (written.ok && before?.revision === (ifRevision || undefined)) this.#written(guid, before, next)
+          return written
+        },
+      },
+    }
+  }
+
+  get faults(): { lostWord: number } {
+    return { lostWord: this.isHealed ? 0 : (this.plan.faults.lostWord ?? 0) }
+  }
+
+  hits(fault: Fault): boolean {
+    const probability = this.plan.faults[fault] ?? 0
+    if (this.isHealed || probability === 0 || !this.random.chance(probability)) return false
+    this.hit[fault] = (this.hit[fault] ?? 0) + 1
+    return true
+  }
+
+  note(line: string): void {
+    this.trace.push(`${String(this.schedule.nowMs % 10_000_000).padStart(7)} ${line}`)
+    if (this.trace.length > TRACE_LENGTH) this.trace.shift()
+  }
+
+  heard(replica: Replica, event: BrokerEvent): void {
+    this.note(`${replica.name} ${JSON.stringify(event)}`)
+    if (event.type === 'grant.renewed') this.counts.rotations += 1
+    if (event.type === 'grant.ended') this.counts.ended += 1
+    if (event.type === 'pair.revoked' && !event.confirmed) this.counts.unconfirmed += 1
+    if (event.type === 'grant.restored') this.rolledBack.delete(event.guid)
+  }
+
+  asked(replica: Replica, guid: string): void {
+    this.note(`${replica.name} asks the provider to refresh ${guid}`)
+    this.asks.set(guid, (this.asks.get(guid) ?? 0) + 1)
+  }
+
+  delivered(replica: Replica, guid: string | null, outcome: Outcome<unknown>): void {
+    const row = this.#rowIn(guid, outcome)
+    if (row !== null) this.#held.set(row, replica)
+  }
+
+  lost(guid: string | null, outcome: Outcome<unknown>, why: string): void {
+    const row = this.#rowIn(guid, outcome)
+    if (row === null || this.lostRows.has(row)) return
+    this.lostRows.add(row)
+    this.note(`pair ${row.id} of ${guid} is lost: ${why}`)
+  }
+
+  /** A process is gone: so is what it alone knew. */
+  lostWith(replica: Replica): void {
+    const onDisk = new Set([...replica.disk.values()].map(({ pair }) => this.model.rowOf(pair.refreshToken)))
+    for (const [row, holder] of this.#held) {
+      if (holder !== replica || onDisk.has(row)) continue
+      this.lostRows.add(row)
+      this.note(`pair ${row.id} of ${row.guid} is lost: ${replica.name} died with it`)
+    }
+  }
+
+  /** The store forgets the last rotation of a grant, as a fail-over to a replica that was behind does. */
+  async rollBack(guid: string, older: Grant): Promise<void> {
+    const current = await this.raw.grants.read(guid)
+    if (current === null) return
+    await this.raw.grants.write(guid, current.revision, older)
+    this.rolledBack.add(guid)
+    this.note(`the store has lost version ${current.record.version} of ${guid}`)
+  }
+
+  rowOf(grant: Grant): Row {
+    const row = this.model.rowOf(grant.pair.accessToken)
+    if (row === undefined) throw new Violation(`a pair that the provider never gave out stands for ${grant.guid}`)
+    return row
+  }
+
+  #rowIn(guid: string | null, outcome: Outcome<unknown>): Row | null {
+    if (guid === null || outcome.kind !== 'ok') return null
+    const { pair } = outcome.value as { pair: Grant['pair'] }
+    return this.model.rowOf(pair.refreshToken) ?? null
+  }
+
+  #written(guid: string, before: Stored<Grant> | null, next: Grant | null): void {
+    const { steps } = this.schedule
+    const stays = this.stays.get(guid) ?? []
+    this.stays.set(guid, stays)
+    const last = stays.at(-1)
+    const row = next === null ? null : this.rowOf(next)
+    if (before !== null && next !== null && next.version < before.record.version) {
+      throw new Violation(`the version of ${guid} went from ${before.record.version} to ${next.version}`)
+    }
+    if (row !== null) this.#held.delete(row)
+    if (last !== undefined && last.row !== row) last.until = Math.min(last.until, steps)
+    if (row !== null && last?.row !== row) stays.push({ row, from: steps, until: Number.POSITIVE_INFINITY })
+    if (next === null || next.status === 'revoking') {
+      if (!this.revokedAt.has(guid)) this.revokedAt.set(guid, steps)
+    } else {
+      this.revokedAt.delete(guid)
+    }
+  }
+}
