@@ -12,6 +12,7 @@ const { values } = parseArgs({
     from: { type: 'string', default: '1' },
     steps: { type: 'string' },
     verbose: { type: 'boolean', default: false },
+    trace: { type: 'string', default: '60' },
   },
 })
 const from = Number(values.from)
@@ -21,7 +22,7 @@ const last = values.steps === undefined ? from + Number(values.seeds) - 1 : Numb
 const total = { seeds: 0, steps: 0, reads: 0, rotations: 0, refreshes: 0, spentTwice: 0, lostPairs: 0, ended: 0 }
 const hit: Record<string, number> = {}
 for (let seed = from; seed <= last && (leastSteps === 0 || total.steps < leastSteps); seed += 1) {
-  const report = await simulate(planOf(seed))
+  const report = await simulate(planOf(seed), Number(values.trace))
   total.seeds += 1
   total.steps += report.steps
   total.reads += report.counts.reads

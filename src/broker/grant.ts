@@ -57,6 +57,7 @@ export function authorized(policy: RefreshPolicy, current: Grant | null, by: Aut
     status: 'active',
     version: (current?.version ?? 0) + 1,
     pair: by.answer.pair,
+    authorizedAtMs: by.issuedAtMs,
     ...times,
     dueAtMs: times.refreshDueAtMs,
     attempt: null,
@@ -154,8 +155,14 @@ export function hasGoneBack(current: Grant, newer: Grant): boolean {
   return (
     current.createdAtMs === newer.createdAtMs &&
     current.version < newer.version &&
-    current.issuedAtMs < newer.issuedAtMs
+    current.issuedAtMs < newer.issuedAtMs &&
+    !isOutranked(current, newer.authorizedAtMs ?? 0)
   )
+}
+
+/** Whether what stands came by a later authorization than one whose request was sent at `authorizedAtMs`. */
+export function isOutranked(current: Grant, authorizedAtMs: number): boolean {
+  return (current.authorizedAtMs ?? 0) > authorizedAtMs
 }
 
 export function restored(current: Grant, newer: Grant, nowMs: number): Grant {

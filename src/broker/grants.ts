@@ -4,7 +4,7 @@ import type { Grant, GrantStatus, Provisioning } from '../ports/records.ts'
 import type { GrantPage } from '../ports/store.ts'
 import { type BrokerContext, change, existing, keep, persist } from './context.ts'
 import type { Discards } from './discards.ts'
-import { type Authorized, authorized } from './grant.ts'
+import { type Authorized, authorized, isOutranked } from './grant.ts'
 import type { Recent } from './recent.ts'
 
 export interface GrantQuery {
@@ -41,18 +41,30 @@ export function createGrants(context: BrokerContext, discards: Discards, recent:
     let replaced: Grant | null = null
     const stored = await persist(context, () =>
       change(grants, by.guid, current => {
+        // A write whose answer was lost may be done already: it is not done twice, whatever has come since.
+        const isDone = current?.pair.refreshToken.equals(by.answer.pair.refreshToken)
+        if (isDone && current?.issuedAtMs === by.issuedAtMs) return keep
+        if (current !== null && isOutranked(current, by.issuedAtMs)) return keep
         replaced = current
-        // A write whose answer was lost may be done already: it is not done twice.
-        return current?.pair.refreshToken.equals(by.answer.pair.refreshToken) && current.issuedAtMs === by.issuedAtMs
-          ? keep
-          : authorized(policy, current, by, clock.now())
+        return authorized(policy, current, by, clock.now())
       }),
     )
     if (stored === null) throw new Error('a grant was installed, and is not there')
+    if (isOutranked(stored.record, by.issuedAtMs)) return giveBack(by, stored.record)
     discardReplaced(replaced, stored.record)
     recent.remember(stored.record)
     events.emit({ type: 'grant.stored', guid: by.guid, version: stored.record.version, origin: by.origin })
     return stored.record
+  }
+
+  /** The person has authorized again since: that stands, and this is not needed. */
+  function giveBack(by: Authorized, later: Grant): Grant {
+    const { pair } = by.answer
+    const isTheSame =
+      pair.refreshToken.equals(later.pair.refreshToken) || pair.accessToken.equals(later.pair.accessToken)
+    const { accessTokenExpiresAtMs } = authorized(policy, null, by, clock.now())
+    if (!isTheSame) discards.discard(by.guid, pair, accessTokenExpiresAtMs)
+    return later
   }
 
   /** A provider may hand the same pair, or half of it, out again: then it is still needed. */

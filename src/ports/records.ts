@@ -41,6 +41,8 @@ export interface Grant {
   /** Grows by one with each pair, and with nothing else. */
   readonly version: number
   readonly pair: TokenPair
+  /** When the request was sent by which the person's authorization came here; later ones outrank it. Absent: long ago. */
+  readonly authorizedAtMs?: number
   /** When the request that brought the pair was sent: lifetimes count from here, on our clock. */
   readonly issuedAtMs: number
   readonly accessTokenExpiresAtMs: number

@@ -43,7 +43,7 @@ function isKept(world: World, row: Row): boolean {
 /** In the end, over all. */
 export function checkOutcome(world: World): void {
   const { counts, model, plan } = world
-  if (isQuiet(plan)) {
+  if (isQuiet(plan) && !plan.comesAndGoes) {
     if (model.counts.rejected > 0)
       throw new Violation(`${model.counts.rejected} invalid_grant, although nothing went wrong`)
   }
@@ -77,6 +77,8 @@ export async function checkEnd(world: World, guid: string, replicas: readonly Re
     case 'reauthorization_required':
       return checkDeath(world, guid, row)
     case 'active':
+      // A renewal is under way at the very end: nothing can be said.
+      if (grant.attempt !== null && grant.attempt.leaseUntilMs > nowMs) return
       if (world.model.rowOf(grant.pair.refreshToken)?.isAlive !== true) {
         throw new Violation(`${guid} is active with a pair that the provider does not know`)
       }
@@ -91,6 +93,8 @@ export async function checkEnd(world: World, guid: string, replicas: readonly Re
 
 /** A grant dies of one thing alone: the pair that its refresh token brought is lost, in `instant` mode. */
 function checkDeath(world: World, guid: string, row: Row): void {
+  const isForgotten = world.model.rows.some(child => child.from === row && world.forgottenRows.has(child))
+  if (isForgotten) return
   if (world.plan.rotation === 'on_use') throw new Violation(`${guid} was ended, in on_use mode`)
   if (row.isAlive) throw new Violation(`${guid} was ended, and its refresh token still works`)
   const isLost = world.model.rows.some(child => child.from === row && world.lostRows.has(child))

@@ -56,6 +56,8 @@ export interface Plan {
   readonly replicas: number
   readonly grants: number
   readonly idleAfterMs: number
+  /** Whether people sign in again, and are deleted, while renewals go on. */
+  readonly comesAndGoes: boolean
   /** Chance for each call. */
   readonly faults: Readonly<Partial<Record<Fault, number>>>
   /** Chance for each second. */
@@ -83,6 +85,7 @@ export function planOf(seed: number): Plan {
     replicas: random.between(1, 3),
     grants: random.between(1, 5),
     idleAfterMs: random.chance(0.2) ? 15_000 : 0,
+    comesAndGoes: random.chance(0.6),
     faults: some(FAULTS, 0.15 * strength),
     disasters: some(DISASTERS, 0.15 * strength),
     faultyForMs: 90_000,

@@ -25,8 +25,9 @@ const HEALING_MS = 150_000
 /** A second for every grant to be read once more, by a replica each. */
 const LAST_READS_MS = 20_000
 
-export async function simulate(plan: Plan): Promise<Report> {
-  const world = new World(plan)
+/** `traceLength`: how many of the last things that happened are told. */
+export async function simulate(plan: Plan, traceLength = 60): Promise<Report> {
+  const world = new World(plan, traceLength)
   const run = new Run(world)
   let violation: string | null = null
   try {
@@ -109,7 +110,7 @@ class Run {
   }
 
   #clients(): void {
-    const { random, schedule } = this.#world
+    const { plan, random, schedule } = this.#world
     const act = () => {
       schedule.after(random.between(50, 400), act)
       const running = this.#running()
@@ -117,10 +118,10 @@ class Run {
       const replica = random.pick(running)
       const guid = random.pick(this.#guids)
       const dice = random.next()
-      if (dice < 0.93 || this.#world.isHealed) this.#read(replica, guid, false)
-      else if (dice < 0.96) this.#signIn(guid)
-      else if (dice < 0.97) this.#revoke(replica, guid)
-      else this.#report(replica, guid)
+      if (dice < 0.9 || this.#world.isHealed) this.#read(replica, guid, false)
+      else if (dice < 0.93 || !plan.comesAndGoes) this.#report(replica, guid)
+      else if (dice < 0.98) this.#signIn(guid)
+      else this.#revoke(replica, guid)
     }
     act()
   }

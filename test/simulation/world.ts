@@ -23,8 +23,6 @@ export class Violation extends Error {
   override readonly name = 'Violation'
 }
 
-const TRACE_LENGTH = 60
-
 export class World {
   readonly plan: Plan
   readonly random: SeededRandom
@@ -40,17 +38,23 @@ export class World {
   readonly revokedAt = new Map<string, number>()
   /** Pairs that were given out and came to nobody who could keep them. */
   readonly lostRows = new Set<Row>()
-  readonly rolledBack = new Set<string>()
+  /** Grants whose newest pair the store has lost, and who wrote it: as long as they live, they have it. */
+  readonly rolledBack = new Map<string, { row: Row; writer: Replica | undefined }>()
+  /** Pairs that the store had, and lost, and whose writer died before it noticed: two faults at once. */
+  readonly forgottenRows = new Set<Row>()
+  readonly #writers = new Map<Row, Replica>()
   readonly asks = new Map<string, number>()
   readonly counts = { rotations: 0, ended: 0, unconfirmed: 0, reads: 0, refusedReads: 0 }
+  readonly traceLength: number
   isHealed = false
   isStoreAway = false
   providerTrouble: ProviderTrouble | null = null
   /** What came to whom and is not yet known to be kept. */
   readonly #held = new Map<Row, Replica>()
 
-  constructor(plan: Plan) {
+  constructor(plan: Plan, traceLength: number) {
     this.plan = plan
+    this.traceLength = traceLength
     this.random = new SeededRandom(plan.seed ^ 0x5eed)
     this.model = new ProviderModel(plan.rotation, plan.lifetimeMs)
     this.raw = createMemoryStores({ now: () => this.schedule.nowMs, sleep: ms => this.schedule.sleep(ms) })
@@ -82,7 +86,7 @@ export class World {
 
   note(line: string): void {
     this.trace.push(`${String(this.schedule.nowMs % 10_000_000).padStart(7)} ${line}`)
-    if (this.trace.length > TRACE_LENGTH) this.trace.shift()
+    if (this.trace.length > this.traceLength) this.trace.shift()
   }
 
   heard(replica: Replica, event: BrokerEvent): void {
@@ -118,6 +122,7 @@ export class World {
       this.lostRows.add(row)
       this.note(`pair ${row.id} of ${row.guid} is lost: ${replica.name} died with it`)
     }
+    for (const { row, writer } of this.rolledBack.values()) if (writer === replica) this.#forget(row)
   }
 
   /** The store forgets the last rotation of a grant, as a fail-over to a replica that was behind does. */
@@ -125,7 +130,10 @@ export class World {
     const current = await this.raw.grants.read(guid)
     if (current === null) return
     await this.raw.grants.write(guid, current.revision, older)
-    this.rolledBack.add(guid)
+    const row = this.rowOf(current.record)
+    const writer = this.#writers.get(row)
+    this.rolledBack.set(guid, { row, writer })
+    if (writer?.isAlive !== true) this.#forget(row)
     this.note(`the store has lost version ${current.record.version} of ${guid}`)
   }
 
@@ -133,6 +141,11 @@ export class World {
     const row = this.model.rowOf(grant.pair.accessToken)
     if (row === undefined) throw new Violation(`a pair that the provider never gave out stands for ${grant.guid}`)
     return row
+  }
+
+  #forget(row: Row): void {
+    this.forgottenRows.add(row)
+    this.note(`pair ${row.id} of ${row.guid} is forgotten by the store and by who wrote it`)
   }
 
   #rowIn(guid: string | null, outcome: Outcome<unknown>): Row | null {
@@ -150,7 +163,11 @@ export class World {
     if (before !== null && next !== null && next.version < before.record.version) {
       throw new Violation(`the version of ${guid} went from ${before.record.version} to ${next.version}`)
     }
-    if (row !== null) this.#held.delete(row)
+    const writer = row === null ? undefined : this.#held.get(row)
+    if (row !== null && writer !== undefined) {
+      this.#held.delete(row)
+      this.#writers.set(row, writer)
+    }
     if (last !== undefined && last.row !== row) last.until = Math.min(last.until, steps)
     if (row !== null && last?.row !== row) stays.push({ row, from: steps, until: Number.POSITIVE_INFINITY })
     if (next === null || next.status === 'revoking') {

@@ -82,6 +82,7 @@ t.test('authorized: a new grant', async t => {
     attempt: null,
     doubtUntilMs: null,
     lastRefreshedAtMs: null,
+    authorizedAtMs: SENT,
     lastReadAtMs: NOW,
     lastError: null,
     createdAtMs: NOW,
