@@ -6,7 +6,7 @@ import type { Failure, Provider } from '../ports/provider.ts'
 import type { Random } from '../ports/random.ts'
 import type { Grant } from '../ports/records.ts'
 import type { Slots } from '../ports/slots.ts'
-import { type RecordStore, type Stored, type Stores, StoreUnavailable } from '../ports/store.ts'
+import { ABSENT, type RecordStore, type Stored, type Stores, StoreUnavailable } from '../ports/store.ts'
 import { retryNotBeforeMs } from './grant.ts'
 import type { RefreshPolicy } from './policy.ts'
 
@@ -61,11 +61,13 @@ export async function change<T>(
   decide: (current: T | null) => T | null | undefined,
   known?: Stored<T> | null,
 ): Promise<Stored<T> | null> {
-  let current = known === undefined ? await store.read(key) : known
+  let current: Stored<T | null> | null = known === undefined ? await store.read(key) : known
   for (;;) {
-    const next = decide(current?.record ?? null)
-    if (next === keep) return current
-    const written = await store.write(key, current?.revision ?? 0, next)
+    const record = current?.record ?? null
+    const next = decide(record)
+    const revision = current?.revision ?? ABSENT
+    if (next === keep) return record === null ? null : { revision, record }
+    const written = await store.write(key, revision, next)
     if (written.ok) return next === null ? null : { revision: written.revision, record: next }
     current = written.current
   }

@@ -50,8 +50,9 @@ export function createGrants(context: BrokerContext, discards: Discards, recent:
       }),
     )
     if (stored === null) throw new Error('a grant was installed, and is not there')
-    if (isOutranked(stored.record, by.issuedAtMs)) return giveBack(by, stored.record)
+    // Also where we are outranked: our write may have been done, and its answer lost, before the later one came.
     discardReplaced(replaced, stored.record)
+    if (isOutranked(stored.record, by.issuedAtMs)) return giveBack(by, stored.record)
     recent.remember(stored.record)
     events.emit({ type: 'grant.stored', guid: by.guid, version: stored.record.version, origin: by.origin })
     return stored.record

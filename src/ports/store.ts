@@ -6,13 +6,18 @@ export interface Stored<T> {
   readonly record: T
 }
 
-/** The revision of a key under which nothing stands. */
+/** The revision of a key under which nothing stands, and nothing has stood lately. */
 export const ABSENT = 0
+/** How long a removed record's revision is remembered: longer than any write is under way. */
+export const REMOVAL_REMEMBERED_MS = 300_000
 
 export type Written<T> =
   | { readonly ok: true; readonly revision: number }
-  /** Somebody else wrote first: what stands there now (null: nothing), to decide anew from. */
-  | { readonly ok: false; readonly current: Stored<T> | null }
+  /**
+   * Somebody else wrote first: what stands there now, to decide anew from. `record` null: nothing, but something did until
+   * lately, and its revision is gone on from; so a write that was sent before the removal, and comes late, is refused.
+   */
+  | { readonly ok: false; readonly current: Stored<T | null> | null }
 
 /**
  * Records under compare-and-set. Every change of the gateway's state is one `write`: the caller has read a record, has

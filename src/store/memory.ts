@@ -1,7 +1,16 @@
 import TinyQueue from 'tinyqueue'
 import type { Clock } from '../ports/clock.ts'
 import type { Grant } from '../ports/records.ts'
-import { ABSENT, type GrantPage, type GrantStore, type RecordStore, type Stored, type Stores } from '../ports/store.ts'
+import {
+  ABSENT,
+  type GrantPage,
+  type GrantStore,
+  REMOVAL_REMEMBERED_MS,
+  type RecordStore,
+  type Stored,
+  type Stores,
+  type Written,
+} from '../ports/store.ts'
 import { authorizationExpiry, exchangeExpiry, pauseExpiry } from './expiry.ts'
 import { nextRevision } from './revision.ts'
 import { createWaiters } from './waiters.ts'
@@ -24,6 +33,7 @@ const SWEEP_EVERY_WRITES = 1_000
 
 function createMemoryRecordStore<T>(clock: Clock, expiresAtMs: (record: T) => number | null): RecordStore<T> {
   const records = new Map<string, Stored<T>>()
+  const compareAndSet = createWriter(records, clock)
   const waiters = createWaiters()
   let writes = 0
 
@@ -49,7 +59,7 @@ function createMemoryRecordStore<T>(clock: Clock, expiresAtMs: (record: T) => nu
     },
     async write(key, ifRevision, next) {
       sweep()
-      const written = compareAndSet(records, key, read(key), ifRevision, next, clock)
+      const written = compareAndSet(key, read(key), ifRevision, next)
       if (written.ok) waiters.wake(key)
       return written
     },
@@ -57,23 +67,42 @@ function createMemoryRecordStore<T>(clock: Clock, expiresAtMs: (record: T) => nu
   }
 }
 
-function compareAndSet<T>(
-  records: Map<string, Stored<T>>,
-  key: string,
-  current: Stored<T> | null,
-  ifRevision: number,
-  next: T | null,
-  clock: Clock,
-) {
-  if ((current?.revision ?? ABSENT) !== ifRevision) return { ok: false, current } as const
-  const revision = nextRevision(ifRevision, clock)
-  if (next === null) records.delete(key)
-  else records.set(key, { revision, record: next })
-  return { ok: true, revision } as const
+/** Compare-and-set, with a memory of what was removed. */
+function createWriter<T>(records: Map<string, Stored<T>>, clock: Clock) {
+  /** Oldest first. */
+  const removed = new Map<string, { revision: number; untilMs: number }>()
+
+  function forgetOld(): void {
+    for (const [key, { untilMs }] of removed) {
+      if (untilMs > clock.now()) return
+      removed.delete(key)
+    }
+  }
+
+  function standing(key: string, current: Stored<T> | null): Stored<T | null> | null {
+    const gone = removed.get(key)
+    return current ?? (gone === undefined ? null : { revision: gone.revision, record: null })
+  }
+
+  return (key: string, found: Stored<T> | null, ifRevision: number, next: T | null): Written<T> => {
+    forgetOld()
+    const current = standing(key, found)
+    if ((current?.revision ?? ABSENT) !== ifRevision) return { ok: false, current }
+    const revision = nextRevision(ifRevision, clock)
+    removed.delete(key)
+    if (next !== null) {
+      records.set(key, { revision, record: next })
+    } else {
+      records.delete(key)
+      removed.set(key, { revision, untilMs: clock.now() + REMOVAL_REMEMBERED_MS })
+    }
+    return { ok: true, revision }
+  }
 }
 
 function createMemoryGrantStore(clock: Clock): GrantStore {
   const records = new Map<string, Stored<Grant>>()
+  const compareAndSet = createWriter(records, clock)
   const waiters = createWaiters()
   /** guid -> when to look next; a claim moves it, and leaves the record. */
   const due = new Map<string, number>()
@@ -91,7 +120,7 @@ function createMemoryGrantStore(clock: Clock): GrantStore {
     },
 
     async write(guid, ifRevision, next) {
-      const written = compareAndSet(records, guid, records.get(guid) ?? null, ifRevision, next, clock)
+      const written = compareAndSet(guid, records.get(guid) ?? null, ifRevision, next)
       if (!written.ok) return written
       if (next === null) due.delete(guid)
       else schedule(guid, next.dueAtMs ?? Number.POSITIVE_INFINITY)

@@ -32,22 +32,3 @@ t.test('Redis: a grant that stays is listed, whoever goes meanwhile', async t =>
   const forged = Buffer.from('0 99999999999999999999  ').toString('base64url')
   t.equal(await grants.list({ limit: 5, cursor: forged }), null)
 })
-
-t.test('a record that is made again in the same millisecond has another revision', async t => {
-  const server = await startRedis()
-  const clock = new ManualClock()
-  const { grants, close } = openRedisStores(server, clock)
-  t.teardown(async () => {
-    await close()
-    await server.stop()
-  })
-  const guid = guidOf(1)
-  const revisions = new Set<number>()
-  for (let round = 0; round < 5; round += 1) {
-    const made = await grants.write(guid, 0, grantOf(guid, clock.now()))
-    if (!made.ok) return t.fail('not made')
-    revisions.add(made.revision)
-    await grants.write(guid, made.revision, null)
-  }
-  t.ok(revisions.size > 1)
-})

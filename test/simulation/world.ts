@@ -66,7 +66,7 @@ export class World {
         write: async (guid, ifRevision, next) => {
           const before = await grants.read(guid)
           const written = await grants.write(guid, ifRevision, next)
-          if (written.ok && before?.revision === (ifRevision || undefined)) this.#written(guid, before, next)
+          if (written.ok) this.#written(guid, before, next)
           return written
         },
       },

@@ -1,9 +1,16 @@
 import { createHash } from 'node:crypto'
 import type { Grant } from '../../ports/records.ts'
-import { type GrantPage, type GrantStore, RecordUnreadable, type Stored, type Written } from '../../ports/store.ts'
+import {
+  type GrantPage,
+  type GrantStore,
+  REMOVAL_REMEMBERED_MS,
+  RecordUnreadable,
+  type Stored,
+  type Written,
+} from '../../ports/store.ts'
 import { nextRevision } from '../revision.ts'
 import type { Keys } from './keys.ts'
-import { parseRecord, type RedisShared } from './records.ts'
+import { parseRecord, parseStanding, type RedisShared } from './records.ts'
 import { orUnavailable } from './scripts.ts'
 
 /** How many names one step of a listing asks Redis for. */
@@ -63,13 +70,14 @@ export function createRedisGrantStore(options: RedisShared & { readonly keys: Ke
     async write(guid, ifRevision, next): Promise<Written<Grant>> {
       const key = keys.grant(guid)
       const revision = nextRevision(ifRevision, clock)
-      const text = next === null ? '' : `${revision}:${codec.encode(next, key)}`
-      const dueAt = next?.dueAtMs == null ? '+inf' : String(next.dueAtMs)
-      const names = [key, keys.due(keys.shardOf(guid))]
+      const json = next === null ? '' : codec.encode(next, key)
+      const keepFor = next === null ? String(REMOVAL_REMEMBERED_MS) : ''
       const channel = next === null || next.attempt === null ? notices.channel : ''
-      const [ok, current] = await scripts.writeRecord(names, [String(ifRevision), text, '', channel, guid, dueAt])
-      if (ok === 1) return { ok: true, revision }
-      return { ok: false, current: current ? parse(guid, current) : null }
+      const dueAt = next?.dueAtMs == null ? '+inf' : String(next.dueAtMs)
+      const names = [key, keys.gone(key), keys.due(keys.shardOf(guid))]
+      const args = [String(ifRevision), String(revision), json, keepFor, channel, guid, dueAt]
+      const [ok, current = ''] = await scripts.writeRecord(names, args)
+      return ok === 1 ? { ok: true, revision } : { ok: false, current: parseStanding<Grant>(codec, key, current) }
     },
 
     settled: (guid, signal) => notices.wait(keys.grant(guid), signal),

@@ -26,7 +26,14 @@ export function createRedisStores(options: RedisStoreOptions): Stores {
   client.on('error', options.onConnectionError)
   const keys = createKeys(options.prefix)
   const notices = createNotices(client, keys.channel, options.onConnectionError)
-  const shared = { client, scripts: defineScripts(client), notices, codec: createCodec(sealer), clock }
+  const shared = {
+    client,
+    goneKeyOf: keys.gone,
+    scripts: defineScripts(client),
+    notices,
+    codec: createCodec(sealer),
+    clock,
+  }
 
   return {
     grants: createRedisGrantStore({ ...shared, keys }),

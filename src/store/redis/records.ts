@@ -1,5 +1,11 @@
 import type { Clock } from '../../ports/clock.ts'
-import { type RecordStore, RecordUnreadable, type Stored, type Written } from '../../ports/store.ts'
+import {
+  REMOVAL_REMEMBERED_MS,
+  type RecordStore,
+  RecordUnreadable,
+  type Stored,
+  type Written,
+} from '../../ports/store.ts'
 import type { Codec } from '../codec.ts'
 import { nextRevision } from '../revision.ts'
 import type { RedisClient } from './connection.ts'
@@ -16,6 +22,8 @@ export interface RedisShared {
 
 interface RecordStoreOptions<T> extends RedisShared {
   readonly keyOf: (name: string) => string
+  /** Where the revision of a removed record is kept, by the record's key. */
+  readonly goneKeyOf: (key: string) => string
   readonly expiresAtMs: (record: T) => number | null
   /** Whether somebody is still at it: then there is nothing to tell those who wait. */
   readonly isUnderWay: (record: T) => boolean
@@ -31,12 +39,23 @@ export function parseRecord<T>(codec: Codec, key: string, text: string): Stored<
   return { revision, record: codec.decode(text.slice(colon + 1), key) as T }
 }
 
+/** As the write script tells it: '' where nothing stands, '<revision>:' where something did. */
+export function parseStanding<T>(codec: Codec, key: string, text: string): Stored<T | null> | null {
+  if (text === '') return null
+  return text.endsWith(':') ? { revision: Number(text.slice(0, -1)), record: null } : parseRecord<T>(codec, key, text)
+}
+
 export function createRedisRecordStore<T>(options: RecordStoreOptions<T>): RecordStore<T> {
   const { client, clock, codec, keyOf, notices, scripts } = options
 
   function unlessExpired(stored: Stored<T>): Stored<T> | null {
     const expiresAtMs = options.expiresAtMs(stored.record)
     return expiresAtMs !== null && expiresAtMs <= clock.now() ? null : stored
+  }
+
+  function ttlOf(record: T): string {
+    const expiresAtMs = options.expiresAtMs(record)
+    return expiresAtMs === null ? '' : String(Math.max(1, Math.ceil(expiresAtMs - clock.now())))
   }
 
   return {
@@ -49,13 +68,13 @@ export function createRedisRecordStore<T>(options: RecordStoreOptions<T>): Recor
     async write(name, ifRevision, next): Promise<Written<T>> {
       const key = keyOf(name)
       const revision = nextRevision(ifRevision, clock)
-      const expiresAtMs = next === null ? null : options.expiresAtMs(next)
-      const ttl = expiresAtMs === null ? '' : String(Math.max(1, Math.ceil(expiresAtMs - clock.now())))
-      const text = next === null ? '' : `${revision}:${codec.encode(next, key)}`
+      const json = next === null ? '' : codec.encode(next, key)
+      const ttl = next === null ? String(REMOVAL_REMEMBERED_MS) : ttlOf(next)
       const channel = next === null || !options.isUnderWay(next) ? notices.channel : ''
-      const [ok, current] = await scripts.writeRecord([key], [String(ifRevision), text, ttl, channel])
-      if (ok === 1) return { ok: true, revision }
-      return { ok: false, current: current ? parseRecord<T>(codec, key, current) : null }
+      const names = [key, options.goneKeyOf(key)]
+      const args = [String(ifRevision), String(revision), json, ttl, channel]
+      const [ok, current = ''] = await scripts.writeRecord(names, args)
+      return ok === 1 ? { ok: true, revision } : { ok: false, current: parseStanding<T>(codec, key, current) }
     },
 
     settled: (name, signal) => notices.wait(keyOf(name), signal),

@@ -4,7 +4,7 @@ import type { RedisClient } from './connection.ts'
 
 /** The scripts of `lua/`, as functions. What each expects and answers is written on top of it. */
 export interface Scripts {
-  writeRecord(keys: readonly string[], args: readonly string[]): Promise<[1] | [0, string]>
+  writeRecord(keys: readonly string[], args: readonly string[]): Promise<readonly [1] | readonly [0, string]>
   claimDue(keys: readonly string[], args: readonly string[]): Promise<string[]>
 }
 

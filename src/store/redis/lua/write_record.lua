@@ -1,35 +1,45 @@
 --[[
   Writes, replaces or removes one record, if it is still at the revision that the writer has seen; with it, in the same
-  step, its entry in the schedule, and the word to those who wait for it. A record is the text '<revision>:<json>'.
+  step, its entry in the schedule, and the word to those who wait for it. A record is the text '<revision>:<json>'. The
+  revision of a removed record is kept for a while, and the next one under its name goes on from there: so a write that
+  was sent before the removal and comes after it is refused.
 
   KEYS[1]  the record
-  KEYS[2]  the shard's schedule; absent for records that have none
+  KEYS[2]  the revision it had when it was removed
+  KEYS[3]  the shard's schedule; absent for records that have none
   ARGV[1]  the revision it must have; 0: it must not exist
-  ARGV[2]  the new text; '' removes the record
-  ARGV[3]  milliseconds until the record expires; '' keeps it for good
-  ARGV[4]  the channel that is told its key; '' tells nobody
-  ARGV[5]  its name in the schedule   (with KEYS[2])
-  ARGV[6]  when it is due, or '+inf'  (with KEYS[2])
+  ARGV[2]  its next revision
+  ARGV[3]  the new json; '' removes the record
+  ARGV[4]  milliseconds until the record expires, and '' to keep it for good; on removal, how long its revision is kept
+  ARGV[5]  the channel that is told its key; '' tells nobody
+  ARGV[6]  its name in the schedule   (with KEYS[3])
+  ARGV[7]  when it is due, or '+inf'  (with KEYS[3])
 
-  Answers {1}, or {0, what stands there ('' where nothing does)}. The same write again answers {1} again: a client that
-  lost the first answer may repeat it.
+  Answers {1}, or {0, '<revision>:<json>' as it stands, '<revision>:' where it was removed, or '' where nothing was}. The
+  same write again answers {1} again: a client that lost the first answer may repeat it.
 ]]
-local current = redis.call('GET', KEYS[1]) or ''
+local current = redis.call('GET', KEYS[1])
+if not current then
+  local removed = redis.call('GET', KEYS[2])
+  current = removed and removed .. ':' or ''
+end
 local revision = string.match(current, '^(%d+):') or '0'
 
-if current == ARGV[2] then return {1} end
+if current == ARGV[2] .. ':' .. ARGV[3] then return {1} end
 if revision ~= ARGV[1] then return {0, current} end
 
-if ARGV[2] == '' then
+if ARGV[3] == '' then
   redis.call('DEL', KEYS[1])
-  if KEYS[2] then redis.call('ZREM', KEYS[2], ARGV[5]) end
+  redis.call('SET', KEYS[2], ARGV[2], 'PX', ARGV[4])
+  if KEYS[3] then redis.call('ZREM', KEYS[3], ARGV[6]) end
 else
-  if ARGV[3] == '' then
-    redis.call('SET', KEYS[1], ARGV[2])
+  if ARGV[4] == '' then
+    redis.call('SET', KEYS[1], ARGV[2] .. ':' .. ARGV[3])
   else
-    redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+    redis.call('SET', KEYS[1], ARGV[2] .. ':' .. ARGV[3], 'PX', ARGV[4])
   end
-  if KEYS[2] then redis.call('ZADD', KEYS[2], ARGV[6], ARGV[5]) end
+  redis.call('DEL', KEYS[2])
+  if KEYS[3] then redis.call('ZADD', KEYS[3], ARGV[7], ARGV[6]) end
 end
-if ARGV[4] ~= '' then redis.pcall('PUBLISH', ARGV[4], KEYS[1]) end
+if ARGV[5] ~= '' then redis.pcall('PUBLISH', ARGV[5], KEYS[1]) end
 return {1}
