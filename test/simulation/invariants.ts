@@ -20,7 +20,7 @@ export async function checkAnswer(world: World, guid: string, grant: Grant, sinc
   if (revokedAt !== undefined && revokedAt < since) throw new Violation(`a token of ${guid} was answered after DELETE`)
 
   // The store had lost a rotation: what it had before stands there until the rotation is written again.
-  if (world.rolledBack.has(guid)) return
+  if (world.rolledBack.has(guid) || (world.restoredAt.get(guid) ?? -1) >= since) return
   const stay = world.stays.get(guid)?.findLast(candidate => candidate.row === row)
   if (stay === undefined) throw new Violation(`a token of ${guid} was answered that never stood in the store`)
   if (stay.until < since) throw new Violation(`a replaced token of ${guid} was answered`)

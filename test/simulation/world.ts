@@ -40,6 +40,8 @@ export class World {
   readonly lostRows = new Set<Row>()
   /** Grants whose newest pair the store has lost, and who wrote it: as long as they live, they have it. */
   readonly rolledBack = new Map<string, { row: Row; writer: Replica | undefined }>()
+  /** The step at which what the store had lost was written again. */
+  readonly restoredAt = new Map<string, number>()
   /** Pairs that the store had, and lost, and whose writer died before it noticed: two faults at once. */
   readonly forgottenRows = new Set<Row>()
   readonly #writers = new Map<Row, Replica>()
@@ -94,7 +96,10 @@ export class World {
     if (event.type === 'grant.renewed') this.counts.rotations += 1
     if (event.type === 'grant.ended') this.counts.ended += 1
     if (event.type === 'pair.revoked' && !event.confirmed) this.counts.unconfirmed += 1
-    if (event.type === 'grant.restored') this.rolledBack.delete(event.guid)
+    if (event.type === 'grant.restored') {
+      this.rolledBack.delete(event.guid)
+      this.restoredAt.set(event.guid, this.schedule.steps)
+    }
   }
 
   asked(replica: Replica, guid: string): void {

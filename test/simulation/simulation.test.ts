@@ -1,0 +1,33 @@
+import { createHash } from 'node:crypto'
+import t from 'tap'
+import { DISASTERS, FAULTS, planOf } from './plan.ts'
+import { type Report, simulate } from './run.ts'
+
+const SEEDS = 300
+
+t.test(`${SEEDS} seeds: whatever happens, nobody is lost who need not be`, async t => {
+  const hit = new Map<string, number>()
+  let steps = 0
+  let rotations = 0
+  for (let seed = 1; seed <= SEEDS; seed += 1) {
+    const report = await simulate(planOf(seed))
+    t.equal(report.violation, null, `again: npm run simulate -- --seeds 1 --from ${seed}`)
+    for (const [kind, times] of Object.entries(report.hit)) hit.set(kind, (hit.get(kind) ?? 0) + times)
+    steps += report.steps
+    rotations += report.counts.rotations
+  }
+  for (const kind of [...FAULTS, ...DISASTERS]) t.ok((hit.get(kind) ?? 0) > 0, `${kind} has happened`)
+  t.ok(rotations > 10 * SEEDS, `${rotations} rotations in ${steps} steps`)
+})
+
+t.test('the same seed is the same run', async t => {
+  const digest = ({ trace, steps }: Report) =>
+    createHash('sha256')
+      .update(`${steps}\n${trace.join('\n')}`)
+      .digest('hex')
+  for (const seed of [7, 8, 15]) {
+    const [first, second] = [await simulate(planOf(seed), 100_000), await simulate(planOf(seed), 100_000)]
+    t.ok(first.trace.length > 50)
+    t.equal(digest(first), digest(second))
+  }
+})
