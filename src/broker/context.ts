@@ -52,20 +52,20 @@ export function secondsUntil(atMs: number, nowMs: number): number {
 export const keep = undefined
 
 /**
- * Changes a record by compare-and-set: `decide` gets what stands there and returns what shall stand there (null: remove
- * it), or `keep` to leave it. Repeats when somebody else wrote in between. Returns what stands there afterwards.
+ * Changes a record by compare-and-set: `decide` gets what stands there, and its revision, and returns what shall stand there
+ * (null: remove it), or `keep` to leave it. Repeats when somebody else wrote in between. Returns what stands there afterwards.
  */
 export async function change<T>(
   store: RecordStore<T>,
   key: string,
-  decide: (current: T | null) => T | null | undefined,
+  decide: (current: T | null, revision: number) => T | null | undefined,
   known?: Stored<T> | null,
 ): Promise<Stored<T> | null> {
   let current: Stored<T | null> | null = known === undefined ? await store.read(key) : known
   for (;;) {
     const record = current?.record ?? null
-    const next = decide(record)
     const revision = current?.revision ?? ABSENT
+    const next = decide(record, revision)
     if (next === keep) return record === null ? null : { revision, record }
     const written = await store.write(key, revision, next)
     if (written.ok) return next === null ? null : { revision: written.revision, record: next }

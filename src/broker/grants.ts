@@ -39,8 +39,12 @@ export function createGrants(context: BrokerContext, discards: Discards, recent:
 
   async function install(by: Authorized): Promise<Grant> {
     let replaced: Grant | null = null
+    let seen: number | null = null
     const stored = await persist(context, () =>
-      change(grants, by.guid, current => {
+      change(grants, by.guid, (current, revision) => {
+        // Deleted since the first try, which may have been done, and revoked by that: it is not brought back.
+        if (current === null && seen !== null && seen !== revision) return keep
+        seen = revision
         // A write whose answer was lost may be done already: it is not done twice, whatever has come since.
         const isDone = current?.pair.refreshToken.equals(by.answer.pair.refreshToken)
         if (isDone && current?.issuedAtMs === by.issuedAtMs) return keep
@@ -49,7 +53,10 @@ export function createGrants(context: BrokerContext, discards: Discards, recent:
         return authorized(policy, current, by, clock.now())
       }),
     )
-    if (stored === null) throw new Error('a grant was installed, and is not there')
+    if (stored === null) {
+      discards.discard(by.guid, by.answer.pair, authorized(policy, null, by, clock.now()).accessTokenExpiresAtMs)
+      return existing(null, by.guid)
+    }
     // Also where we are outranked: our write may have been done, and its answer lost, before the later one came.
     discardReplaced(replaced, stored.record)
     if (isOutranked(stored.record, by.issuedAtMs)) return giveBack(by, stored.record)

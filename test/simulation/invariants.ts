@@ -40,6 +40,14 @@ function isKept(world: World, row: Row): boolean {
   return world.stays.get(row.guid)?.some(stay => stay.row === row) ?? false
 }
 
+/** When a process has ended in good order: what it alone had of a grant is on its disk. */
+export function checkStopped(world: World, replica: Replica): void {
+  const lost = world
+    .heldBy(replica)
+    .find(row => row.from !== null && row.from === world.stays.get(row.guid)?.at(-1)?.row)
+  if (lost !== undefined) throw new Violation(`${replica.name} stopped in good order, and took pair ${lost.id} with it`)
+}
+
 /** In the end, over all. */
 export function checkOutcome(world: World): void {
   const { counts, model, plan } = world
@@ -52,6 +60,9 @@ export function checkOutcome(world: World): void {
       throw new Violation(`${model.spentTwice} refresh tokens were spent twice, with nothing lost`)
     if (counts.ended > 0) throw new Violation(`${counts.ended} grants ended, with nothing lost`)
   }
+  const [needless] = world.needless
+  if (needless !== undefined)
+    throw new Violation(`pair ${needless.id} of ${needless.guid} was renewed without a reason`)
   const elapsedMs = world.schedule.nowMs
   for (const [guid, asks] of world.asks) {
     const most = 20 + 3 * counts.rotations + elapsedSeconds(world)

@@ -147,8 +147,10 @@ export class Replica {
         return this.#ask(guid, nowMs => model.signIn(guid, nowMs))
       },
       refresh: token => {
-        const guid = model.rowOf(token)?.guid ?? ''
+        const row = model.rowOf(token)
+        const guid = row?.guid ?? ''
         this.world.asked(this, guid)
+        if (row !== undefined && !this.world.isReasonToRenew(row)) this.world.needless.push(row)
         return this.#ask<TokenAnswer>(guid, nowMs => model.refresh(token, nowMs))
       },
       createUser: async () => clientRefused,

@@ -3,7 +3,7 @@ import { Problem } from '../../src/errors.ts'
 import type { Grant } from '../../src/ports/records.ts'
 import { Secret } from '../../src/ports/secret.ts'
 import { StoreUnavailable } from '../../src/ports/store.ts'
-import { checkAnswer, checkEnd, checkOutcome } from './invariants.ts'
+import { checkAnswer, checkEnd, checkOutcome, checkStopped } from './invariants.ts'
 import { type Disaster, type Fault, isQuiet, type Plan } from './plan.ts'
 import { type Disk, LEASE_MS, Replica } from './replica.ts'
 import { Violation, World } from './world.ts'
@@ -21,6 +21,8 @@ export interface Report {
   readonly trace: readonly string[]
 }
 
+/** The provider's slowest answer, a few looks into the store, and the word that it is done. */
+const LONGEST_READ_MS = 1_000
 const HEALING_MS = 150_000
 /** A second for every grant to be read once more, by a replica each. */
 const LAST_READS_MS = 20_000
@@ -118,9 +120,9 @@ class Run {
       const replica = random.pick(running)
       const guid = random.pick(this.#guids)
       const dice = random.next()
-      if (dice < 0.9 || this.#world.isHealed) this.#read(replica, guid, false)
-      else if (dice < 0.93 || !plan.comesAndGoes) this.#report(replica, guid)
-      else if (dice < 0.98) this.#signIn(guid)
+      if (dice < 0.86 || this.#world.isHealed) this.#read(replica, guid, false)
+      else if (dice < 0.9 || !plan.comesAndGoes) this.#report(replica, guid)
+      else if (dice < 0.96) this.#signIn(guid)
       else this.#revoke(replica, guid)
     }
     act()
@@ -129,6 +131,7 @@ class Run {
   #read(replica: Replica, guid: string, isLast: boolean): void {
     const { random } = this.#world
     const wishedMs = isLast || random.chance(0.7) ? null : random.between(0, 30_000)
+    if (wishedMs !== null) this.#world.wants(guid, wishedMs)
     this.#ask(replica, guid, () => replica.broker.tokens.read(guid, wishedMs), isLast)
   }
 
@@ -136,7 +139,9 @@ class Run {
     const { random } = this.#world
     const ask = async () => {
       const version = (await this.#world.raw.grants.read(guid))?.record.version ?? 1
-      return await replica.broker.tokens.report(guid, random.chance(0.3) ? Math.max(1, version - 1) : version)
+      const reported = random.chance(0.3) ? Math.max(1, version - 1) : version
+      this.#world.reports(guid, reported)
+      return await replica.broker.tokens.report(guid, reported)
     }
     this.#ask(replica, guid, ask, false)
   }
@@ -144,9 +149,14 @@ class Run {
   #ask(replica: Replica, guid: string, ask: () => Promise<Grant>, isLast: boolean): void {
     const { model, random, schedule } = this.#world
     const since = schedule.steps
+    const sinceMs = schedule.nowMs
     const answered = ask().then(
       async grant => {
         this.#world.counts.reads += 1
+        const tookMs = schedule.nowMs - sinceMs
+        if (isQuiet(this.#world.plan) && tookMs > LONGEST_READ_MS) {
+          throw new Violation(`a read of ${guid} took ${tookMs} ms, although nothing is wrong`)
+        }
         await checkAnswer(this.#world, guid, grant, since)
         if (isLast || random.chance(0.7)) {
           const isTaken = model.use(grant.pair.accessToken, schedule.nowMs)
@@ -203,7 +213,7 @@ class Run {
         schedule.after(random.between(100, 4_000), () => this.#start(replica.disk))
         return
       case 'stall':
-        replica.stalledUntilMs = schedule.nowMs + random.between(100, 3 * LEASE_MS)
+        replica.stalledUntilMs = schedule.nowMs + random.between(100, 6 * LEASE_MS)
         return
       case 'stop':
         this.#stop(replica)
@@ -249,7 +259,11 @@ class Run {
       replica.crash()
       schedule.after(random.between(10, 1_000), () => this.#start(replica.disk))
     }
-    this.#guard(replica.broker.stop().then(end))
+    const stopped = replica.broker.stop().then(() => {
+      if (!isOver) checkStopped(this.#world, replica)
+      end()
+    })
+    this.#guard(stopped)
     schedule.after(20_000, end)
   }
 

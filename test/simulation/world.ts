@@ -4,7 +4,7 @@ import type { Outcome } from '../../src/ports/provider.ts'
 import type { Grant } from '../../src/ports/records.ts'
 import type { Stored, Stores } from '../../src/ports/store.ts'
 import { createMemoryStores } from '../../src/store/memory.ts'
-import type { Disaster, Fault, Plan } from './plan.ts'
+import { type Disaster, type Fault, isLossy, type Plan } from './plan.ts'
 import { ProviderModel, type Row } from './provider-model.ts'
 import { SeededRandom } from './random.ts'
 import type { Replica } from './replica.ts'
@@ -15,6 +15,7 @@ export type ProviderTrouble = 'hangs' | 'fails' | 'busy' | 'refusesClient'
 /** A pair while it stood in the store, in steps of the schedule. */
 export interface Stay {
   readonly row: Row
+  readonly version: number
   readonly from: number
   until: number
 }
@@ -39,11 +40,15 @@ export class World {
   /** Pairs that were given out and came to nobody who could keep them. */
   readonly lostRows = new Set<Row>()
   /** Grants whose newest pair the store has lost, and who wrote it: as long as they live, they have it. */
+  /** Pairs that were to be renewed although there was no reason to. */
+  readonly needless: Row[] = []
   readonly rolledBack = new Map<string, { row: Row; writer: Replica | undefined }>()
   /** The step at which what the store had lost was written again. */
   readonly restoredAt = new Map<string, number>()
   /** Pairs that the store had, and lost, and whose writer died before it noticed: two faults at once. */
   readonly forgottenRows = new Set<Row>()
+  readonly #wishes = new Map<string, readonly { atMs: number; lifeMs: number }[]>()
+  readonly #reported = new Set<string>()
   readonly #writers = new Map<Row, Replica>()
   readonly asks = new Map<string, number>()
   readonly counts = { rotations: 0, ended: 0, unconfirmed: 0, reads: 0, refusedReads: 0 }
@@ -107,6 +112,34 @@ export class World {
     this.asks.set(guid, (this.asks.get(guid) ?? 0) + 1)
   }
 
+  /** Somebody asks for a token that lives at least so long. */
+  wants(guid: string, lifeMs: number): void {
+    const wishes = this.#wishes.get(guid) ?? []
+    this.#wishes.set(guid, [...wishes.slice(-200), { atMs: this.schedule.nowMs, lifeMs }])
+  }
+
+  /** Somebody says that the token of this version was refused. */
+  reports(guid: string, version: number): void {
+    this.#reported.add(`${guid} ${version}`)
+  }
+
+  /** Whether there is a reason to renew this pair: nobody is to lose a token that is good, and good for long. */
+  isReasonToRenew(row: Row): boolean {
+    const { nowMs } = this.schedule
+    const leftMs = row.expiresAtMs - nowMs
+    if (leftMs <= 0.25 * this.plan.lifetimeMs + 2_000) return true
+    const stay = this.stays.get(row.guid)?.findLast(candidate => candidate.row === row)
+    if (this.#reported.has(`${row.guid} ${stay?.version}`)) return true
+    const sinceMs = nowMs - (isLossy(this.plan) ? 40_000 : 5_000)
+    return this.#wishes.get(row.guid)?.some(({ atMs, lifeMs }) => atMs >= sinceMs && leftMs < lifeMs + 1_000) ?? false
+  }
+
+  /** Pairs that this process alone has: neither store nor disk do. */
+  heldBy(replica: Replica): Row[] {
+    const onDisk = new Set([...replica.disk.values()].map(({ pair }) => this.model.rowOf(pair.refreshToken)))
+    return [...this.#held].flatMap(([row, holder]) => (holder === replica && !onDisk.has(row) ? [row] : []))
+  }
+
   delivered(replica: Replica, guid: string | null, outcome: Outcome<unknown>): void {
     const row = this.#rowIn(guid, outcome)
     if (row !== null) this.#held.set(row, replica)
@@ -121,9 +154,7 @@ export class World {
 
   /** A process is gone: so is what it alone knew. */
   lostWith(replica: Replica): void {
-    const onDisk = new Set([...replica.disk.values()].map(({ pair }) => this.model.rowOf(pair.refreshToken)))
-    for (const [row, holder] of this.#held) {
-      if (holder !== replica || onDisk.has(row)) continue
+    for (const row of this.heldBy(replica)) {
       this.lostRows.add(row)
       this.note(`pair ${row.id} of ${row.guid} is lost: ${replica.name} died with it`)
     }
@@ -174,7 +205,8 @@ export class World {
       this.#writers.set(row, writer)
     }
     if (last !== undefined && last.row !== row) last.until = Math.min(last.until, steps)
-    if (row !== null && last?.row !== row) stays.push({ row, from: steps, until: Number.POSITIVE_INFINITY })
+    if (row !== null && last?.row !== row)
+      stays.push({ row, version: next?.version ?? 0, from: steps, until: Number.POSITIVE_INFINITY })
     if (next === null || next.status === 'revoking') {
       if (!this.revokedAt.has(guid)) this.revokedAt.set(guid, steps)
     } else {
