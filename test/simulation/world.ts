@@ -4,7 +4,7 @@ import type { Outcome } from '../../src/ports/provider.ts'
 import type { Grant } from '../../src/ports/records.ts'
 import type { Stored, Stores } from '../../src/ports/store.ts'
 import { createMemoryStores } from '../../src/store/memory.ts'
-import { type Disaster, type Fault, isLossy, type Plan } from './plan.ts'
+import { type Disaster, type Fault, isQuiet, type Plan } from './plan.ts'
 import { ProviderModel, type Row } from './provider-model.ts'
 import { SeededRandom } from './random.ts'
 import type { Replica } from './replica.ts'
@@ -130,7 +130,7 @@ export class World {
     if (leftMs <= 0.25 * this.plan.lifetimeMs + 2_000) return true
     const stay = this.stays.get(row.guid)?.findLast(candidate => candidate.row === row)
     if (this.#reported.has(`${row.guid} ${stay?.version}`)) return true
-    const sinceMs = nowMs - (isLossy(this.plan) ? 40_000 : 5_000)
+    const sinceMs = nowMs - (isQuiet(this.plan) ? 5_000 : 40_000)
     return this.#wishes.get(row.guid)?.some(({ atMs, lifeMs }) => atMs >= sinceMs && leftMs < lifeMs + 1_000) ?? false
   }
 
