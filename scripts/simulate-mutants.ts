@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type Mutant, mutants } from './mutants.ts'
 
-const SEEDS = 600
+const SEEDS = 3_000
 const NEEDED = ['src', 'test/simulation', 'scripts/simulate.ts', 'package.json', 'tsconfig.json']
 const AT_ONCE = 2
 

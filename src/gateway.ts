@@ -34,6 +34,7 @@ export async function createServedGateway(config: ServeConfig, logTo?: Destinati
     prefix: config.redisPrefix,
     sealer,
     clock: systemClock,
+    onFinding: ({ about, text }) => logger.warn({ about, text }, 'redis is not set up to keep grants safe'),
     onConnectionError: error => logger.warn({ err: error }, 'redis connection'),
   })
   return await assemble(config, logger, stores, journal)

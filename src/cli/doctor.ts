@@ -1,16 +1,13 @@
-import { Redis } from 'ioredis'
 import { ConfigError, readConfig, type ServeConfig } from '../config.ts'
-import { Secret } from '../ports/secret.ts'
 import { createHealthTap } from '../provider/healthtap.ts'
-import { connectRedis, type RedisClient } from '../store/redis/connection.ts'
+import { connectRedis } from '../store/redis/connection.ts'
+import { inspectRedis } from '../store/redis/inspection.ts'
 
 interface Check {
   readonly name: string
   readonly ok: boolean
   readonly text: string
 }
-
-const OLDEST_REDIS_MAJOR = 6
 
 /** Prints a line a check. Returns the exit code: 0, or 1 where a check failed. */
 export async function doctor(print: (line: string) => void): Promise<number> {
@@ -35,28 +32,11 @@ async function redisChecks(config: ServeConfig): Promise<readonly Check[]> {
   // Each check below says what it met.
   client.on('error', () => {})
   try {
-    const info = await infoOf(client)
-    const major = Number.parseInt(info.get('redis_version') ?? '0', 10)
-    const policy = info.get('maxmemory_policy') ?? 'unknown'
-    const isPersistent = info.get('aof_enabled') === '1' || (await savesSnapshots(client))
-    return [
-      { name: 'redis reachable', ok: true, text: 'answers' },
-      {
-        name: 'redis version',
-        ok: major >= OLDEST_REDIS_MAJOR,
-        text: `${info.get('redis_version')} (at least ${OLDEST_REDIS_MAJOR} is needed)`,
-      },
-      {
-        name: 'redis eviction',
-        ok: policy === 'noeviction',
-        text: policy === 'noeviction' ? 'noeviction' : `${policy}: set maxmemory-policy noeviction, or grants get lost`,
-      },
-      {
-        name: 'redis persistence',
-        ok: isPersistent,
-        text: isPersistent ? 'on' : 'off: set appendonly yes, or a restart loses every grant',
-      },
-    ]
+    // A cluster knows its masters once it has answered something.
+    await client.exists('healthtap-gateway-doctor')
+    const findings = await inspectRedis(client)
+    const reachable = { name: 'redis reachable', ok: true, text: 'answers' }
+    return [reachable, ...findings.map(({ about, ok, text }) => ({ name: `redis ${about}`, ok, text }))]
   } catch {
     return [{ name: 'redis reachable', ok: false, text: 'no answer: check REDIS_URL, and that Redis runs' }]
   } finally {
@@ -64,31 +44,13 @@ async function redisChecks(config: ServeConfig): Promise<readonly Check[]> {
   }
 }
 
-async function infoOf(client: RedisClient): Promise<ReadonlyMap<string, string>> {
-  const text = await client.info()
-  return new Map(
-    text.split(/\r?\n/).flatMap(line => {
-      const colon = line.indexOf(':')
-      return colon < 0 ? [] : [[line.slice(0, colon), line.slice(colon + 1)] as const]
-    }),
-  )
-}
-
-/** Managed servers may not let themselves be asked: then only the append-only file counts. */
-async function savesSnapshots(client: RedisClient): Promise<boolean> {
-  const node = client instanceof Redis ? client : client.nodes('master')[0]
-  const answer = await node?.config('GET', 'save').catch(() => null)
-  return Array.isArray(answer) && typeof answer[1] === 'string' && answer[1] !== ''
-}
-
-/** A refresh with a made-up token: `invalid_grant` says that the credentials were good, `invalid_client` that they were not. */
 async function providerCheck(config: ServeConfig): Promise<Check> {
   const provider = createHealthTap({ ...config, timeoutMs: config.providerTimeoutMs, connections: 1 })
-  const outcome = await provider.refresh(new Secret('healthtap-gateway-doctor'))
+  const outcome = await provider.probe()
   await provider.close()
   const name = 'provider'
   switch (outcome.kind) {
-    case 'rejected':
+    case 'ok':
       return { name, ok: true, text: 'reachable, credentials accepted' }
     case 'client_refused':
       return { name, ok: false, text: 'credentials refused: check HEALTHTAP_APP_ID and HEALTHTAP_APP_SECRET' }

@@ -4,7 +4,6 @@ import type { Stores } from '../../src/ports/store.ts'
 import { parseRedisAddress } from '../../src/store/redis/connection.ts'
 import { createRedisStores } from '../../src/store/redis/index.ts'
 import { createSealer, type EncryptionKey } from '../../src/store/sealing.ts'
-import type { RedisServer } from '../support/redis.ts'
 
 export const KEY: EncryptionKey = { id: 'k1', key: randomBytes(32) }
 
@@ -14,9 +13,16 @@ export interface StoreOptions {
 }
 
 /** Stores on a server of `startRedis`; connection trouble is what some tests are about, and is not reported. */
-export function openRedisStores(server: RedisServer, clock: Clock, options: StoreOptions = {}): Stores {
+export function openRedisStores(server: { readonly url: string }, clock: Clock, options: StoreOptions = {}): Stores {
   const address = parseRedisAddress(server.url)
   if (address === null) throw new Error(`not an address: ${server.url}`)
   const sealer = createSealer(options.keys ?? [KEY])
-  return createRedisStores({ address, prefix: options.prefix ?? 'htgw', sealer, clock, onConnectionError() {} })
+  return createRedisStores({
+    address,
+    prefix: options.prefix ?? 'htgw',
+    sealer,
+    clock,
+    onConnectionError() {},
+    onFinding() {},
+  })
 }

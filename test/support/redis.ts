@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -10,6 +11,8 @@ export interface RedisOptions {
   /** One node that holds all slots. */
   readonly cluster?: boolean
   readonly args?: readonly string[]
+  /** A sentinel that watches; `args` name whom. */
+  readonly sentinel?: boolean
 }
 
 export interface RedisServer {
@@ -30,7 +33,7 @@ const HOW_TO_INSTALL =
 /** The bus of a cluster node listens 10000 above its port. */
 const HIGHEST_PORT = 55_535
 const POLL_EVERY_MS = 20
-const READY_WITHIN_POLLS = 500
+const READY_WITHIN_POLLS = 1_500
 const OPEN_SIGNALS: readonly NodeJS.Signals[] = ['SIGSTOP', 'SIGCONT', 'SIGHUP', 'SIGUSR1', 'SIGUSR2']
 
 /** A `redis-server` of its own on 127.0.0.1 that keeps nothing, ready when this resolves. */
@@ -83,6 +86,13 @@ export async function startRedis(options: RedisOptions = {}): Promise<RedisServe
 }
 
 function argumentsFor(port: number, dir: string, options: RedisOptions): string[] {
+  if (options.sentinel === true) {
+    // A sentinel keeps what it learns in its configuration, so it needs a file.
+    const file = join(dir, 'sentinel.conf')
+    const lines = ['bind 127.0.0.1', `port ${port}`, `dir ${dir}`, ...(options.args ?? [])]
+    writeFileSync(file, `${lines.join('\n')}\n`)
+    return [file, '--sentinel']
+  }
   const usual = ['--bind', '127.0.0.1', '--port', String(port), '--save', '', '--appendonly', 'no', '--dir', dir]
   const cluster = ['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1']
   return [...usual, ...(options.cluster === true ? cluster : []), ...(options.args ?? [])]
@@ -115,9 +125,9 @@ export async function freePort(): Promise<number> {
 }
 
 /** Asks again and again until the answer is the one that is waited for. */
-async function answers(port: number, command: string, expected: RegExp, child: ChildProcess): Promise<void> {
+export async function answers(port: number, command: string, expected: RegExp, child?: ChildProcess): Promise<void> {
   for (let poll = 0; poll < READY_WITHIN_POLLS; poll += 1) {
-    if (!isRunning(child)) throw new Error('redis-server has ended')
+    if (child !== undefined && !isRunning(child)) throw new Error('redis-server has ended')
     const answer = await ask(port, command).catch(() => '')
     if (expected.test(answer)) return
     await new Promise(resolve => setTimeout(resolve, POLL_EVERY_MS))
@@ -125,14 +135,15 @@ async function answers(port: number, command: string, expected: RegExp, child: C
   throw new Error(`no good answer to ${command}`)
 }
 
-/** One inline command on a connection of its own. */
-async function ask(port: number, command: string): Promise<string> {
+/** One inline command on a connection of its own. A sentinel knows no QUIT: the end of the answer is a PONG after it. */
+export async function ask(port: number, command: string): Promise<string> {
   const socket = connect(port, '127.0.0.1')
   let answer = ''
   socket.on('data', chunk => {
     answer += chunk.toString()
+    if (answer.endsWith('+PONG\r\n')) socket.destroy()
   })
-  socket.write(`${command}\r\nQUIT\r\n`)
+  socket.write(`${command}\r\n${command === 'PING' ? '' : 'PING\r\n'}`)
   await once(socket, 'close')
   return answer
 }

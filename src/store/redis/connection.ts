@@ -1,4 +1,5 @@
 import { Cluster, Redis } from 'ioredis'
+import { SCRIPTS } from './scripts.ts'
 
 export type RedisClient = Redis | Cluster
 
@@ -80,6 +81,8 @@ export function connectRedis(address: RedisAddress): RedisClient {
         redisOptions: { ...options, ...address.auth },
         clusterRetryStrategy: times => Math.min(times * 50, RECONNECT_LONGEST_MS),
         enableAutoPipelining: true,
+        // ioredis takes the number of a script's keys for its first key, and would send it along with another slot's.
+        autoPipeliningIgnoredCommands: [...SCRIPTS],
       })
   }
 }

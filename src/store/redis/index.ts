@@ -5,6 +5,7 @@ import { authorizationExpiry, exchangeExpiry, pauseExpiry } from '../expiry.ts'
 import type { Sealer } from '../sealing.ts'
 import { connectRedis, type RedisAddress } from './connection.ts'
 import { createRedisGrantStore } from './grants.ts'
+import { type Finding, inspectRedis } from './inspection.ts'
 import { createKeys } from './keys.ts'
 import { createNotices } from './notices.ts'
 import { createRedisRecordStore } from './records.ts'
@@ -17,6 +18,8 @@ export interface RedisStoreOptions {
   readonly clock: Clock
   /** Connection trouble, for the log; requests that need Redis fail on their own. */
   readonly onConnectionError: (error: Error) => void
+  /** What is wrong with the servers, told once, when they first answer: grants may get lost in them. */
+  readonly onFinding: (finding: Finding) => void
 }
 
 /** Everything in Redis, secrets sealed. Begins to connect at once, and reconnects by itself. */
@@ -24,6 +27,13 @@ export function createRedisStores(options: RedisStoreOptions): Stores {
   const { clock, sealer } = options
   const client = connectRedis(options.address)
   client.on('error', options.onConnectionError)
+  client.once('ready', () => {
+    // A server that does not answer this is a server that does not answer: its other users will say so.
+    inspectRedis(client).then(
+      findings => findings.filter(({ ok }) => !ok).forEach(options.onFinding),
+      () => {},
+    )
+  })
   const keys = createKeys(options.prefix)
   const notices = createNotices(client, keys.channel, options.onConnectionError)
   const shared = {

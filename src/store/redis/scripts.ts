@@ -2,6 +2,9 @@ import { readFileSync } from 'node:fs'
 import { StoreUnavailable } from '../../ports/store.ts'
 import type { RedisClient } from './connection.ts'
 
+/** The files of `lua/`, without their ending. */
+export const SCRIPTS = ['write_record', 'claim_due'] as const
+
 /** The scripts of `lua/`, as functions. What each expects and answers is written on top of it. */
 export interface Scripts {
   writeRecord(keys: readonly string[], args: readonly string[]): Promise<readonly [1] | readonly [0, string]>
@@ -17,7 +20,7 @@ export function defineScripts(client: RedisClient): Scripts {
 
 type Command = (numberOfKeys: number, ...keysAndArgs: string[]) => Promise<unknown>
 
-function define<Answer>(client: RedisClient, name: string) {
+function define<Answer>(client: RedisClient, name: (typeof SCRIPTS)[number]) {
   const lua = readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8')
   client.defineCommand(name, { lua })
   return async (keys: readonly string[], args: readonly string[]): Promise<Answer> => {

@@ -1,0 +1,147 @@
+/** The same store on Redis as it is run in earnest, and what its clients see of a fail-over. */
+import t, { type Test } from 'tap'
+import { type Stores, StoreUnavailable } from '../../src/ports/store.ts'
+import { ManualClock } from '../support/clock.ts'
+import { ask, startRedis } from '../support/redis.ts'
+import { type Deployment, startCluster, startSentinels } from '../support/redis-deployments.ts'
+import { grantOf, guidOf } from './records.ts'
+import { openRedisStores } from './redis-stores.ts'
+
+const LONGEST_CALL_MS = 3_000
+const GUIDS = Array.from({ length: 30 }, (_, index) => guidOf(index))
+
+/** Tries until it is done; every failure on the way has to be `StoreUnavailable`, and to come in time. */
+async function inTheEnd<T>(t: Test, work: () => Promise<T>): Promise<T> {
+  const beganAt = performance.now()
+  for (;;) {
+    const calledAt = performance.now()
+    try {
+      return await work()
+    } catch (error) {
+      if (!(error instanceof StoreUnavailable)) throw error
+      const tookMs = performance.now() - calledAt
+      if (tookMs > LONGEST_CALL_MS) t.fail(`a call took ${Math.round(tookMs)} ms to fail`)
+      if (calledAt - beganAt > 30_000) throw new Error('the store does not come back', { cause: error })
+      await new Promise(resolve => setTimeout(resolve, 20))
+    }
+  }
+}
+
+async function write(t: Test, stores: Stores, clock: ManualClock, guid: string, version: number): Promise<void> {
+  await inTheEnd(t, async () => {
+    const current = await stores.grants.read(guid)
+    const written = await stores.grants.write(
+      guid,
+      current?.revision ?? 0,
+      grantOf(guid, clock.now(), { version, attempt: null }),
+    )
+    // Refused: the write before, whose answer was lost, had been done.
+    if (!written.ok && written.current?.record?.version !== version) throw new Error('nobody else writes here')
+  })
+}
+
+async function outlivesFailOver(t: Test, start: () => Promise<Deployment>): Promise<void> {
+  const deployment = await start()
+  const clock = new ManualClock()
+  const [stores, other] = [openRedisStores(deployment, clock), openRedisStores(deployment, clock)]
+  t.teardown(async () => {
+    await stores.close()
+    await other.close()
+    await deployment.stop()
+  })
+  await Promise.all(GUIDS.map(guid => write(t, stores, clock, guid, 1)))
+  t.strictSame((await stores.grants.list({ limit: 100 }))?.grants.length, GUIDS.length)
+
+  const heard = new AbortController()
+  const settled = other.grants.settled(GUIDS[0] as string, heard.signal).then(() => !heard.signal.aborted)
+  await other.ping()
+  await write(t, stores, clock, GUIDS[0] as string, 2)
+  t.equal(await settled, true, 'another client is told of the write')
+
+  const early = await stores.grants.claimDue({ nowMs: Number.MAX_SAFE_INTEGER, untilMs: 0, limit: 100 })
+  t.equal(early.length, GUIDS.length, 'the schedule is claimed, all shards at once')
+
+  const failingOver = deployment.failOver()
+  for (const guid of GUIDS) await write(t, stores, clock, guid, 3)
+  await failingOver
+  for (const guid of GUIDS) {
+    const version = await inTheEnd(t, async () => (await other.grants.read(guid))?.record.version)
+    t.equal(version, 3)
+  }
+  const claimed = await inTheEnd(t, () =>
+    stores.grants.claimDue({ nowMs: Number.MAX_SAFE_INTEGER, untilMs: Number.MAX_SAFE_INTEGER, limit: 100 }),
+  )
+  t.equal(claimed.length, GUIDS.length, 'and so has the schedule')
+
+  const abort = new AbortController()
+  const again = other.grants.settled(GUIDS[1] as string, abort.signal).then(() => !abort.signal.aborted)
+  let version = 4
+  let isHeard = false
+  void again.then(() => {
+    isHeard = true
+  })
+  while (!isHeard && version < 300) {
+    await write(t, stores, clock, GUIDS[1] as string, version)
+    version += 1
+    await new Promise(resolve => setTimeout(resolve, 20))
+  }
+  t.ok(isHeard, 'listeners hear again after the fail-over')
+  abort.abort()
+}
+
+t.test('sentinels: a master dies', t => outlivesFailOver(t, startSentinels))
+
+t.test('a cluster: a master dies', t => outlivesFailOver(t, startCluster))
+
+t.test('a server that is a replica now (READONLY), and a master again', async t => {
+  const [server, master] = [await startRedis(), await startRedis()]
+  const clock = new ManualClock()
+  const stores = openRedisStores(server, clock)
+  t.teardown(async () => {
+    await stores.close()
+    await server.stop()
+    await master.stop()
+  })
+
+  await write(t, stores, clock, GUIDS[0] as string, 1)
+  await ask(server.port, `REPLICAOF 127.0.0.1 ${master.port}`)
+  await t.rejects(stores.grants.write(guidOf('new'), 0, grantOf(guidOf('new'), clock.now())), {
+    name: 'StoreUnavailable',
+  })
+  await ask(server.port, 'REPLICAOF NO ONE')
+  await write(t, stores, clock, guidOf('new'), 1)
+})
+
+t.test('scripts that were flushed, and connections that were cut, are had again', async t => {
+  const server = await startRedis()
+  const clock = new ManualClock()
+  const stores = openRedisStores(server, clock)
+  t.teardown(async () => {
+    await stores.close()
+    await server.stop()
+  })
+
+  for (const [index, command] of ['SCRIPT FLUSH', 'CLIENT KILL TYPE normal', 'CLIENT KILL TYPE pubsub'].entries()) {
+    await write(t, stores, clock, GUIDS[0] as string, 2 * index + 1)
+    await ask(server.port, command)
+    await write(t, stores, clock, GUIDS[0] as string, 2 * index + 2)
+    t.equal((await stores.grants.read(GUIDS[0] as string))?.record.version, 2 * index + 2, `after ${command}`)
+  }
+})
+
+t.test('a server that is stopped in its tracks does not hang those who ask', async t => {
+  const server = await startRedis()
+  const clock = new ManualClock()
+  const stores = openRedisStores(server, clock)
+  t.teardown(async () => {
+    await stores.close()
+    await server.stop()
+  })
+  await write(t, stores, clock, GUIDS[0] as string, 1)
+  await server.kill('SIGSTOP')
+  const beganAt = performance.now()
+  await t.rejects(stores.grants.read(GUIDS[0] as string), { name: 'StoreUnavailable' })
+  t.ok(performance.now() - beganAt < LONGEST_CALL_MS)
+  await server.kill('SIGCONT')
+  await write(t, stores, clock, GUIDS[0] as string, 2)
+})
