@@ -5,6 +5,7 @@ const TOOLS = [
   { command: 'redis-server', package: 'redis-server' },
   { command: 'chromium', package: 'chromium' },
   { command: 'curl', package: 'curl' },
+  { command: 'openssl', package: 'openssl' },
 ]
 
 const missing = TOOLS.filter(tool => spawnSync(tool.command, ['--version'], { stdio: 'ignore' }).error)

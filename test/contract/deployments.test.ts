@@ -1,8 +1,14 @@
 /** The same store on Redis as it is run in earnest, and what its clients see of a fail-over. */
+import { execFile } from 'node:child_process'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { type Stores, StoreUnavailable } from '../../src/ports/store.ts'
 import { ManualClock } from '../support/clock.ts'
-import { ask, startRedis } from '../support/redis.ts'
+import { ask, freePort, startRedis } from '../support/redis.ts'
 import { type Deployment, startCluster, startSentinels } from '../support/redis-deployments.ts'
 import { grantOf, guidOf } from './records.ts'
 import { openRedisStores } from './redis-stores.ts'
@@ -144,4 +150,36 @@ t.test('a server that is stopped in its tracks does not hang those who ask', asy
   t.ok(performance.now() - beganAt < LONGEST_CALL_MS)
   await server.kill('SIGCONT')
   await write(t, stores, clock, GUIDS[0] as string, 2)
+})
+
+t.test('TLS: spoken with a server whose certificate is known, and with no other', async t => {
+  const dir = await mkdtemp(join(tmpdir(), 'htgw-tls-'))
+  const [key, cert] = [join(dir, 'key.pem'), join(dir, 'cert.pem')]
+  const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1']
+  const request = ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-keyout', key, '-out', cert]
+  await promisify(execFile)('openssl', [...request, ...subject])
+  const tlsPort = await freePort()
+  const files = ['--tls-cert-file', cert, '--tls-key-file', key, '--tls-ca-cert-file', cert, '--tls-auth-clients', 'no']
+  const server = await startRedis({ args: ['--tls-port', String(tlsPort), ...files] })
+  const url = `rediss://127.0.0.1:${tlsPort}`
+  const stores = openRedisStores({ url }, new ManualClock())
+  t.teardown(async () => {
+    await stores.close()
+    await server.stop()
+    await rm(dir, { recursive: true, force: true })
+  })
+  await t.rejects(stores.ping(), { name: 'StoreUnavailable' }, 'an unknown certificate')
+
+  const program = `
+    import { ManualClock } from './test/support/clock.ts'
+    import { openRedisStores } from './test/contract/redis-stores.ts'
+    const stores = openRedisStores({ url: '${url}' }, new ManualClock())
+    await stores.ping()
+    await stores.close()
+    console.log('spoken')`
+  const args = ['--import', 'tsx', '--input-type=module', '--eval', program]
+  const root = fileURLToPath(new URL('../..', import.meta.url))
+  const env = { PATH: process.env.PATH, NODE_EXTRA_CA_CERTS: cert }
+  const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: root, env })
+  t.equal(stdout.trim(), 'spoken')
 })
