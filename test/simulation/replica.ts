@@ -10,7 +10,7 @@ import { createSlots } from '../../src/system/slots.ts'
 import type { World } from './world.ts'
 
 /** Scaled down, so that much happens in little time; the proportions are those of production. */
-export const DEADLINE_MS = 2_000
+const DEADLINE_MS = 2_000
 export const LEASE_MS = 3_000
 const STORE_DEADLINE_MS = 500
 
