@@ -3,16 +3,14 @@
  * Every read has to be answered 200 with a token that the sandbox accepts (asked once more where a renewal came in
  * between), and the sandbox has to count one refresh for each rotation. `npm run soak -- --seconds 120`; exits 1 if not.
  */
-import { type ChildProcess, spawn } from 'node:child_process'
-import { once } from 'node:events'
 import { mkdtempSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { type SandboxDriver, startDriven } from '../sandbox/driver.ts'
 import { newCaller, newEncryptionKey } from '../src/cli/keys.ts'
+import { endAll, freePort, print, ready, start } from './processes.ts'
 
 const { values } = parseArgs({
   options: {
@@ -21,7 +19,6 @@ const { values } = parseArgs({
     'every-ms': { type: 'string', default: '100' },
   },
 })
-const started: ChildProcess[] = []
 
 for (const rotation of ['instant', 'on_use'] as const) {
   for (const gateways of [1, 2]) await soak(rotation, gateways)
@@ -54,7 +51,7 @@ async function soak(rotation: 'instant' | 'on_use', gateways: number): Promise<v
     for (const url of urls) await ready(url)
     await read(driver, urls, apiKey, `${rotation}, ${gateways} gateway${gateways > 1 ? 's' : ''}`)
   } finally {
-    await stopAll()
+    await endAll()
     await close()
   }
 }
@@ -98,42 +95,4 @@ async function read(driver: SandboxDriver, urls: readonly string[], apiKey: stri
   )
   for (const line of wrong.slice(0, 20)) print(`  WRONG ${line}`)
   if (wrong.length > 0) process.exitCode = 1
-}
-
-function start(command: string, args: readonly string[], environment: Record<string, string> = {}): void {
-  const stdio = ['ignore', command === 'redis-server' ? 'ignore' : 'inherit', 'inherit'] as const
-  started.push(spawn(command, args, { stdio: [...stdio], env: { ...process.env, ...environment } }))
-}
-
-async function stopAll(): Promise<void> {
-  for (const child of started.splice(0).reverse()) {
-    if (child.exitCode !== null || child.signalCode !== null) continue
-    child.kill('SIGTERM')
-    await once(child, 'exit')
-  }
-}
-
-async function ready(url: string): Promise<void> {
-  for (let tries = 0; tries < 100; tries += 1) {
-    const isReady = await fetch(`${url}/health/ready`).then(
-      response => response.ok,
-      () => false,
-    )
-    if (isReady) return
-    await sleep(100)
-  }
-  throw new Error(`${url} does not become ready`)
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
-}
-
-function print(line: string): void {
-  process.stdout.write(`${line}\n`)
 }

@@ -1,7 +1,7 @@
 import { Problem } from '../errors.ts'
 import type { TokenAnswer } from '../ports/provider.ts'
 import type { Grant, GrantStatus, Provisioning } from '../ports/records.ts'
-import type { GrantPage } from '../ports/store.ts'
+import { ABSENT, type GrantPage } from '../ports/store.ts'
 import { type BrokerContext, change, existing, keep, persist } from './context.ts'
 import type { Discards } from './discards.ts'
 import { type Authorized, authorized, isOutranked } from './grant.ts'
@@ -39,20 +39,24 @@ export function createGrants(context: BrokerContext, discards: Discards, recent:
 
   async function install(by: Authorized): Promise<Grant> {
     let replaced: Grant | null = null
-    let seen: number | null = null
-    const stored = await persist(context, () =>
+    let triedOn: number = ABSENT
+    let uncertainFrom: number | null = null
+    const write = () =>
       change(grants, by.guid, (current, revision) => {
-        // Deleted since the first try, which may have been done, and revoked by that: it is not brought back.
-        if (current === null && seen !== null && seen !== revision) return keep
-        seen = revision
+        // Deleted since a try that may have been done, and revoked by that: it is not brought back.
+        const isKnown = uncertainFrom !== null && revision !== ABSENT
+        if (current === null && isKnown && revision !== uncertainFrom) return keep
+        triedOn = revision
         // A write whose answer was lost may be done already: it is not done twice, whatever has come since.
         const isDone = current?.pair.refreshToken.equals(by.answer.pair.refreshToken)
         if (isDone && current?.issuedAtMs === by.issuedAtMs) return keep
         if (current !== null && isOutranked(current, by.issuedAtMs)) return keep
         replaced = current
         return authorized(policy, current, by, clock.now())
-      }),
-    )
+      })
+    const stored = await persist(context, write, async () => {
+      uncertainFrom = triedOn
+    })
     if (stored === null) {
       discards.discard(by.guid, by.answer.pair, authorized(policy, null, by, clock.now()).accessTokenExpiresAtMs)
       return existing(null, by.guid)

@@ -108,7 +108,15 @@ class Run {
     const running = this.#running()
     if (running.length === 0) return
     const code = new Secret(`${guid} ${random.between(0, 1e9)}`)
-    this.#guard(random.pick(running).broker.exchanges.exchange({ code, redirectUri: 'https://a' }))
+    const exchanged = random.pick(running).broker.exchanges.exchange({ code, redirectUri: 'https://a' })
+    const isQuietly = isQuiet(this.#world.plan)
+    this.#guard(
+      exchanged.catch(error => {
+        if (isQuietly)
+          throw new Violation(`${guid} cannot sign in: ${error.code ?? error.stack}, although nothing is wrong`)
+        throw error
+      }),
+    )
   }
 
   #clients(): void {

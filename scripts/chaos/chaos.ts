@@ -1,0 +1,352 @@
+/** The processes, the readers, and what was seen. */
+import type { ChildProcess } from 'node:child_process'
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { FaultKind } from '../../sandbox/control/faults.ts'
+import { type SandboxDriver, startDriven } from '../../sandbox/driver.ts'
+import { newCaller, newEncryptionKey } from '../../src/cli/keys.ts'
+import { ask } from '../../test/support/redis.ts'
+import { type Deployment, startCluster, startSentinels } from '../../test/support/redis-deployments.ts'
+import { end, freePort, ready, start } from '../processes.ts'
+
+export interface ChaosOptions {
+  readonly rotation: 'instant' | 'on_use'
+  readonly redis: 'single' | 'sentinel' | 'cluster'
+  readonly gateways: number
+  readonly grants: number
+  readonly lifetimeSeconds: number
+}
+
+export interface GatewayProcess {
+  readonly url: string
+  readonly environment: Record<string, string>
+  child: ChildProcess
+}
+
+interface Person {
+  readonly guid: string
+  version: number
+  /** Since when nobody has been given a token; null: the last read brought one. */
+  withoutSinceMs: number | null
+}
+
+const READERS = 4
+
+export class Chaos {
+  readonly gateways: GatewayProcess[] = []
+  readonly sandbox: SandboxDriver
+  readonly #options: ChaosOptions
+  readonly #closeSandbox: () => Promise<void>
+  readonly #apiKey: string
+  readonly #callers: string
+  readonly #people: Person[] = []
+  readonly #wrong: string[] = []
+  readonly #errors: Record<string, number> = {}
+  readonly #strikes: Record<string, number> = {}
+  readonly #events: Record<string, number> = {}
+  readonly #refusedTwice = new Map<string, number>()
+  #redis: ChildProcess | null = null
+  #redisPort = 0
+  #redisDir = ''
+  #deployment: Deployment | null = null
+  #failOvers = 0
+  #reads = 0
+  #askedAgain = 0
+  #longestLapseMs = 0
+  #isReading = true
+
+  private constructor(options: ChaosOptions, sandbox: SandboxDriver, closeSandbox: () => Promise<void>) {
+    this.#options = options
+    this.sandbox = sandbox
+    this.#closeSandbox = closeSandbox
+    const { apiKey, entry } = newCaller('chaos', ['*'])
+    this.#apiKey = apiKey
+    this.#callers = JSON.stringify([entry])
+  }
+
+  static async start(options: ChaosOptions): Promise<Chaos> {
+    const { rotation, lifetimeSeconds } = options
+    const { driver, close } = await startDriven({ rotation, tokenLifetimeSeconds: lifetimeSeconds })
+    const chaos = new Chaos(options, driver, close)
+    const keys = newEncryptionKey()
+    const redisUrl = await chaos.#startStore()
+    for (let index = 0; index < options.gateways; index += 1) await chaos.#addGateway(redisUrl, keys)
+    for (let index = 0; index < options.grants; index += 1) await chaos.#addPerson(index)
+    return chaos
+  }
+
+  async #startStore(): Promise<string> {
+    if (this.#options.redis === 'single') {
+      this.#redisPort = await freePort()
+      this.#redisDir = mkdtempSync(join(tmpdir(), 'htgw-chaos-'))
+      await this.#startRedis()
+      return `redis://127.0.0.1:${this.#redisPort}`
+    }
+    this.#deployment = await (this.#options.redis === 'cluster' ? startCluster() : startSentinels())
+    return this.#deployment.url
+  }
+
+  async #startRedis(): Promise<void> {
+    const always = ['--appendonly', 'yes', '--appendfsync', 'always', '--save', '', '--dir', this.#redisDir]
+    this.#redis = start('redis-server', ['--port', String(this.#redisPort), '--bind', '127.0.0.1', ...always])
+    while ((await ask(this.#redisPort, 'PING').catch(() => '')) !== '+PONG\r\n') await sleep(20)
+  }
+
+  async #addGateway(redisUrl: string, keys: string): Promise<void> {
+    const { options } = this.sandbox
+    const port = String(await freePort())
+    const environment = {
+      PORT: port,
+      HEALTHTAP_APP_ID: options.appId,
+      HEALTHTAP_APP_SECRET: options.appSecret,
+      HEALTHTAP_AUTHORIZE_URL: `${options.url}/oauth/authorize`,
+      HEALTHTAP_API_URL: options.url,
+      HEALTHTAP_REDIRECT_URIS: options.redirectUri,
+      HEALTHTAP_TIMEOUT_MS: '1000',
+      TOKEN_MIN_TTL_SECONDS: '1',
+      REFRESH_MARGIN_RATIO: '0.4',
+      REDIS_URL: redisUrl,
+      ENCRYPTION_KEYS: keys,
+      CALLERS: this.#callers,
+      JOURNAL_DIR: mkdtempSync(join(tmpdir(), 'htgw-chaos-')),
+    }
+    const gateway = { url: `http://127.0.0.1:${port}`, environment, child: this.#startGateway(environment) }
+    this.gateways.push(gateway)
+    await ready(gateway.url)
+  }
+
+  #startGateway(environment: Record<string, string>): ChildProcess {
+    return start(process.execPath, ['dist/src/main.js', 'serve'], environment, line => {
+      const event = /"msg":"([a-z]+\.[a-z_]+)"/.exec(line)?.[1]
+      if (event !== undefined) this.#events[event] = (this.#events[event] ?? 0) + 1
+    })
+  }
+
+  async #addPerson(index: number): Promise<void> {
+    const response = await this.#fetch(this.anyGateway(), '/v1/users', { username: `person ${index}` })
+    const { guid } = (await response.json()) as { guid: string }
+    this.#people.push({ guid, version: 1, withoutSinceMs: null })
+  }
+
+  async #fetch({ url }: GatewayProcess, path: string, body?: object): Promise<Response> {
+    const headers = { authorization: `Bearer ${this.#apiKey}`, 'content-type': 'application/json' }
+    const sent = body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) }
+    return await fetch(`${url}${path}`, { headers, ...sent, signal: AbortSignal.timeout(15_000) })
+  }
+
+  anyGateway(): GatewayProcess {
+    return this.gateways[Math.floor(Math.random() * this.gateways.length)] as GatewayProcess
+  }
+
+  beginReading(): void {
+    for (let reader = 0; reader < READERS; reader += 1) void this.#readOn(reader)
+  }
+
+  async #readOn(reader: number): Promise<void> {
+    for (let turn = reader; this.#isReading; turn += READERS) {
+      const person = this.#people[turn % this.#people.length] as Person
+      if (!(await this.#readOnce(person))) {
+        this.#askedAgain += 1
+        const isTaken = await this.#readOnce(person)
+        if (!isTaken) this.#refusedTwice.set(person.guid, (this.#refusedTwice.get(person.guid) ?? 0) + 1)
+      }
+      await sleep(10)
+    }
+  }
+
+  /** Whether the provider takes what the gateway answers; a read that brings no token is counted, and is no lie. */
+  async #readOnce(person: Person): Promise<boolean> {
+    this.#reads += 1
+    try {
+      const response = await this.#fetch(this.anyGateway(), `/v1/grants/${person.guid}/token`)
+      const token = (await response.json()) as Record<string, string> & { version: number }
+      if (response.status !== 200) {
+        this.#count(token.code ?? String(response.status))
+        if (response.status !== 409) person.withoutSinceMs ??= Date.now()
+        return true
+      }
+      if (Date.parse(token.expires_at ?? '') < Date.now())
+        this.#wrong.push(`an expired token of ${person.guid} was served`)
+      if (token.version < person.version) this.#count('an older version was answered')
+      person.version = Math.max(person.version, token.version)
+      if (person.withoutSinceMs !== null) {
+        this.#longestLapseMs = Math.max(this.#longestLapseMs, Date.now() - person.withoutSinceMs)
+        person.withoutSinceMs = null
+      }
+      return (await this.sandbox.me(token.access_token ?? '')).status === 200
+    } catch {
+      // No gateway there, at this moment.
+      this.#count('no connection')
+      return true
+    }
+  }
+
+  #count(code: string): void {
+    this.#errors[code] = (this.#errors[code] ?? 0) + 1
+  }
+
+  struck(way: string): void {
+    this.#strikes[way] = (this.#strikes[way] ?? 0) + 1
+  }
+
+  async quiet(ms: number): Promise<void> {
+    await sleep(ms)
+  }
+
+  /** Until a fault has hit so many requests; or for long enough, where nothing is left to hit. */
+  async untilHit(kind: FaultKind, times: number): Promise<void> {
+    const before = (await this.sandbox.counts()).faults[kind] ?? 0
+    for (let tries = 0; tries < 300; tries += 1) {
+      if (((await this.sandbox.counts()).faults[kind] ?? 0) >= before + times) return
+      await sleep(20)
+    }
+    this.#count(`not hit: ${kind}`)
+  }
+
+  async untilRefreshed(times: number): Promise<void> {
+    const before = (await this.#refreshes()).ok
+    for (let tries = 0; tries < 200 && (await this.#refreshes()).ok < before + times; tries += 1) await sleep(10)
+  }
+
+  async #refreshes(): Promise<{ ok: number; invalid_grant: number }> {
+    const outcomes = (await this.sandbox.counts()).totals.refresh ?? {}
+    return { ok: outcomes.ok ?? 0, invalid_grant: outcomes.invalid_grant ?? 0 }
+  }
+
+  /** At once, and up again a moment later. */
+  async kill(gateways: readonly GatewayProcess[]): Promise<void> {
+    await Promise.all(gateways.map(gateway => end(gateway.child, 'SIGKILL')))
+    await sleep(500)
+    for (const gateway of gateways) gateway.child = this.#startGateway(gateway.environment)
+  }
+
+  async terminate(gateway: GatewayProcess): Promise<void> {
+    await end(gateway.child, 'SIGTERM')
+    gateway.child = this.#startGateway(gateway.environment)
+  }
+
+  async pauseWrites(ms: number): Promise<void> {
+    for (const port of this.#storePorts()) await ask(port, `CLIENT PAUSE ${ms} WRITE`).catch(() => '')
+  }
+
+  #storePorts(): number[] {
+    return this.#deployment?.servers.map(({ port }) => port) ?? [this.#redisPort]
+  }
+
+  async restartRedis(): Promise<void> {
+    if (this.#redis === null) return
+    await end(this.#redis, 'SIGKILL')
+    await sleep(1_000)
+    await this.#startRedis()
+  }
+
+  async signalRedis(signal: 'SIGSTOP' | 'SIGCONT'): Promise<void> {
+    this.#redis?.kill(signal)
+  }
+
+  canFailOver(): boolean {
+    return this.#deployment !== null && this.#failOvers < 2
+  }
+
+  async failOver(): Promise<void> {
+    this.#failOvers += 1
+    await this.#deployment?.failOver()
+  }
+
+  async refuseCredentialsUntil(endsAt: number): Promise<void> {
+    const before = await this.#grants()
+    const { appSecret } = this.sandbox.options
+    await this.#setSecret('another-secret')
+    await sleep(Math.max(0, endsAt - Date.now() - 30_000))
+    const alarms = this.#events['client.refused'] ?? 0
+    if (alarms !== this.gateways.length) this.#wrong.push(`${alarms} alarms of ${this.gateways.length} gateways`)
+    const after = await this.#grants()
+    for (const [guid, was] of before) {
+      if (after.get(guid) !== was) this.#wrong.push(`${guid} was ${was}, and is ${after.get(guid)}`)
+    }
+    await this.#setSecret(appSecret)
+    await sleep(Math.max(0, endsAt - Date.now() - 5_000))
+    for (const person of this.#people) {
+      const { status } = await this.#fetch(this.anyGateway(), `/v1/grants/${person.guid}/token`)
+      if (status !== 200) this.#wrong.push(`${person.guid} has not recovered: ${status}`)
+    }
+  }
+
+  async #setSecret(appSecret: string): Promise<void> {
+    const authorization = this.sandbox.basicAuth()
+    await this.sandbox.sendJson('/sandbox/settings', { app_secret: appSecret }, { authorization }, 'PUT')
+  }
+
+  /** Status of each; and not the version, since a renewal may have been under way at the first look. */
+  async #grants(): Promise<Map<string, string>> {
+    const all = new Map<string, string>()
+    for (const { guid } of this.#people) {
+      const grant = (await (await this.#fetch(this.anyGateway(), `/v1/grants/${guid}`)).json()) as { status: string }
+      all.set(guid, grant.status)
+    }
+    return all
+  }
+
+  /** Nothing goes wrong any more, and everybody has had the time to notice. */
+  async recover(): Promise<void> {
+    await this.sandbox.clearFaults()
+    await Promise.all(this.gateways.map(({ url }) => ready(url)))
+    await sleep(3_000)
+  }
+
+  async conclude(isQuiet: boolean): Promise<{ figures: object; wrong: readonly string[] }> {
+    this.#isReading = false
+    // Doubts end after two leases of six seconds.
+    await sleep(15_000)
+    const counts = await this.sandbox.counts()
+    let [rotations, unaccounted, lost] = [0, 0, 0]
+    for (const { guid } of this.#people) {
+      const response = await this.#fetch(this.anyGateway(), `/v1/grants/${guid}`)
+      const grant = (await response.json()) as { status: string; version: number }
+      const refreshes = counts.grants[guid]?.refreshes ?? 0
+      const answersLost = refreshes - (grant.version - 1)
+      rotations += grant.version - 1
+      unaccounted += answersLost
+      if (grant.status === 'reauthorization_required') {
+        lost += 1
+        if (this.#options.rotation === 'on_use') this.#wrong.push(`${guid} was lost, in on_use mode`)
+        if (answersLost < 1) this.#wrong.push(`${guid} was lost, and no answer to it was`)
+      } else if (grant.status !== 'active') {
+        this.#wrong.push(`${guid} is ${grant.status} at the end`)
+      }
+      const refusals = this.#refusedTwice.get(guid) ?? 0
+      if (refusals > 0 && answersLost < 1)
+        this.#wrong.push(`${guid}: ${refusals} times a token that the provider refused`)
+    }
+    const { ok, invalid_grant } = await this.#refreshes()
+    if (isQuiet && (unaccounted !== 0 || Object.keys(this.#errors).length > 0)) {
+      this.#wrong.push(`${unaccounted} refreshes without a rotation, errors ${JSON.stringify(this.#errors)}`)
+    }
+    const figures = {
+      grants: this.#people.length,
+      reads: this.#reads,
+      'reads asked again because a renewal came between': this.#askedAgain,
+      'reads without a token, by why': this.#errors,
+      'faults injected': this.#strikes,
+      'requests hit at the provider': counts.faults,
+      rotations,
+      'refreshes at the provider': ok,
+      'answers that were lost': unaccounted,
+      'refresh tokens refused (probes included)': invalid_grant,
+      'grants lost, each by a lost answer of its own': lost,
+      'longest time without a token, outages included, in ms': this.#longestLapseMs,
+      events: this.#events,
+    }
+    return { figures, wrong: [...new Set(this.#wrong)].slice(0, 30) }
+  }
+
+  async stop(): Promise<void> {
+    this.#isReading = false
+    for (const { child } of this.gateways) await end(child, 'SIGTERM')
+    if (this.#redis !== null) await end(this.#redis, 'SIGTERM')
+    await this.#deployment?.stop()
+    await this.#closeSandbox()
+  }
+}
