@@ -175,7 +175,7 @@ export class Chaos {
         this.#longestLapseMs = Math.max(this.#longestLapseMs, Date.now() - person.withoutSinceMs)
         person.withoutSinceMs = null
       }
-      return (await this.sandbox.me(token.access_token ?? '')).status === 200
+      return (await this.sandbox.me(token.access_token ?? '')).status !== 401
     } catch {
       // No gateway there, at this moment.
       this.#count('no connection')

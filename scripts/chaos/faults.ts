@@ -63,7 +63,7 @@ export async function strike(chaos: Chaos, way: Way): Promise<void> {
       await chaos.failOver()
       break
     case 'provider outage':
-      await chaos.sandbox.addFault({ operation: 'any', kind: 'status_before', status: 503 })
+      await chaos.sandbox.addFault({ operation: 'refresh', kind: 'status_before', status: 503 })
       await chaos.quiet(8_000)
       break
     case 'too many requests':
