@@ -48,6 +48,7 @@ export function createBreaker(
   /** Grows when it opens or closes: an answer to what was asked before says nothing about now. */
   let era = 0
   let failures = 0
+  /** Renewals at once: after trouble one, and one more each time as many as are allowed have succeeded. */
   let allowance = concurrency
   let pausedUntilMs = 0
   let probes = 0
@@ -80,7 +81,7 @@ export function createBreaker(
       case 'conflict':
         failures = 0
         if (open !== null) turn(null)
-        else allowance = Math.min(concurrency, allowance + 1)
+        else allowance = Math.min(concurrency, allowance + 1 / Math.floor(allowance))
         return
       case 'client_refused':
         if (open !== 'client_refused') turn('client_refused')
@@ -193,7 +194,7 @@ export function createBreaker(
       })
       if (isPaused()) return 0
       if (open !== null && clock.now() >= nextProbeAtMs) await probe()
-      return open === null ? allowance : 0
+      return open === null ? Math.floor(allowance) : 0
     },
 
     trouble: () => open ?? (isPaused() ? 'paused' : null),

@@ -24,6 +24,7 @@ export class Schedule {
 
   /** Lets everything happen that happens by `untilMs`, as long as `goOn` says so. */
   async run(untilMs: number, goOn: () => boolean): Promise<void> {
+    await settled()
     while (goOn()) {
       const event = this.#events.peek()
       if (event === undefined || event.atMs > untilMs) break
@@ -31,9 +32,13 @@ export class Schedule {
       this.nowMs = event.atMs
       this.steps += 1
       event.run()
-      // Whatever follows from it without waiting for anything runs before the next event does.
-      await new Promise(resolve => setImmediate(resolve))
+      await settled()
     }
     this.nowMs = Math.max(this.nowMs, untilMs)
   }
+}
+
+/** Whatever follows from what has happened, without waiting for anything, has happened too. */
+function settled(): Promise<void> {
+  return new Promise(resolve => setImmediate(resolve))
 }
