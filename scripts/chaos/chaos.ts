@@ -256,15 +256,19 @@ export class Chaos {
   }
 
   async refuseCredentialsUntil(endsAt: number): Promise<void> {
-    const before = await this.#grants()
     const { appSecret } = this.sandbox.options
     await this.#setSecret('another-secret')
+    // What was under way when it changed has come to an end.
+    await sleep(2_000)
+    const before = await this.#grants()
     await sleep(Math.max(0, endsAt - Date.now() - 30_000))
     const alarms = this.#events['client.refused'] ?? 0
     if (alarms !== this.gateways.length) this.#wrong.push(`${alarms} alarms of ${this.gateways.length} gateways`)
     const after = await this.#grants()
     for (const [guid, was] of before) {
-      if (after.get(guid) !== was) this.#wrong.push(`${guid} was ${was}, and is ${after.get(guid)}`)
+      const is = after.get(guid)
+      const isUnchanged = is?.status === was.status && is.version === was.version
+      if (!isUnchanged) this.#wrong.push(`${guid} was ${JSON.stringify(was)}, and is ${JSON.stringify(is)}`)
     }
     await this.#setSecret(appSecret)
     await sleep(Math.max(0, endsAt - Date.now() - 5_000))
@@ -279,12 +283,11 @@ export class Chaos {
     await this.sandbox.sendJson('/sandbox/settings', { app_secret: appSecret }, { authorization }, 'PUT')
   }
 
-  /** Status of each; and not the version, since a renewal may have been under way at the first look. */
-  async #grants(): Promise<Map<string, string>> {
-    const all = new Map<string, string>()
+  async #grants(): Promise<Map<string, { status: string; version: number }>> {
+    const all = new Map<string, { status: string; version: number }>()
     for (const { guid } of this.#people) {
-      const grant = (await (await this.#fetch(this.anyGateway(), `/v1/grants/${guid}`)).json()) as { status: string }
-      all.set(guid, grant.status)
+      const response = await this.#fetch(this.anyGateway(), `/v1/grants/${guid}`)
+      all.set(guid, (await response.json()) as { status: string; version: number })
     }
     return all
   }
@@ -301,13 +304,16 @@ export class Chaos {
     // Doubts end after two leases of six seconds.
     await sleep(15_000)
     const counts = await this.sandbox.counts()
+    const { ok, invalid_grant } = await this.#refreshes()
+    const renewed = this.#events['grant.renewed'] ?? 0
+    const grants = await this.#grants()
     let [rotations, unaccounted, lost] = [0, 0, 0]
     for (const { guid } of this.#people) {
-      const response = await this.#fetch(this.anyGateway(), `/v1/grants/${guid}`)
-      const grant = (await response.json()) as { status: string; version: number }
+      const grant = grants.get(guid) ?? { status: 'gone', version: 0 }
       const refreshes = counts.grants[guid]?.refreshes ?? 0
-      const answersLost = refreshes - (grant.version - 1)
-      rotations += grant.version - 1
+      // Renewals go on: what the provider had done when it was asked stands in the versions that were read after that.
+      const answersLost = Math.max(0, refreshes - (grant.version - 1))
+      rotations += Math.min(refreshes, grant.version - 1)
       unaccounted += answersLost
       if (grant.status === 'reauthorization_required') {
         lost += 1
@@ -320,7 +326,6 @@ export class Chaos {
       if (refusals > 0 && answersLost < 1)
         this.#wrong.push(`${guid}: ${refusals} times a token that the provider refused`)
     }
-    const { ok, invalid_grant } = await this.#refreshes()
     if (isQuiet && (unaccounted !== 0 || Object.keys(this.#errors).length > 0)) {
       this.#wrong.push(`${unaccounted} refreshes without a rotation, errors ${JSON.stringify(this.#errors)}`)
     }
@@ -332,6 +337,7 @@ export class Chaos {
       'faults injected': this.#strikes,
       'requests hit at the provider': counts.faults,
       rotations,
+      'renewals told by the gateways': renewed,
       'refreshes at the provider': ok,
       'answers that were lost': unaccounted,
       'refresh tokens refused (probes included)': invalid_grant,
