@@ -135,13 +135,16 @@ export async function answers(port: number, command: string, expected: RegExp, c
   throw new Error(`no good answer to ${command}`)
 }
 
+/** Ends with the PONG; or with a refusal of it, by a server that is loading. */
+const IS_COMPLETE = /(\+PONG|-LOADING [^\n]*)\r\n$/
+
 /** One inline command on a connection of its own. A sentinel knows no QUIT: the end of the answer is a PONG after it. */
 export async function ask(port: number, command: string): Promise<string> {
   const socket = connect(port, '127.0.0.1')
   let answer = ''
   socket.on('data', chunk => {
     answer += chunk.toString()
-    if (answer.endsWith('+PONG\r\n')) socket.destroy()
+    if (IS_COMPLETE.test(answer)) socket.destroy()
   })
   socket.write(`${command}\r\n${command === 'PING' ? '' : 'PING\r\n'}`)
   await once(socket, 'close')
