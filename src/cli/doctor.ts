@@ -5,16 +5,20 @@ import { inspectRedis } from '../store/redis/inspection.ts'
 
 interface Check {
   readonly name: string
-  readonly ok: boolean
+  /** null: cannot be checked. */
+  readonly ok: boolean | null
   readonly text: string
 }
 
-/** Prints a line a check. Returns the exit code: 0, or 1 where a check failed. */
+/** Prints a line a check. Returns the exit code: 0, or 1 where a check failed; what cannot be checked has not failed. */
 export async function doctor(print: (line: string) => void): Promise<number> {
   const checks = await allChecks()
-  for (const { name, ok, text } of checks) print(`${ok ? 'ok  ' : 'FAIL'}  ${name.padEnd(20)} ${text}`)
-  return checks.every(check => check.ok) ? 0 : 1
+  for (const { name, ok, text } of checks)
+    print(`${MARKS[String(ok) as keyof typeof MARKS]}  ${name.padEnd(20)} ${text}`)
+  return checks.every(check => check.ok !== false) ? 0 : 1
 }
+
+const MARKS = { true: 'ok  ', false: 'FAIL', null: '?   ' }
 
 async function allChecks(): Promise<readonly Check[]> {
   try {

@@ -6,45 +6,14 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
-import { type Stores, StoreUnavailable } from '../../src/ports/store.ts'
 import { ManualClock } from '../support/clock.ts'
 import { ask, freePort, startRedis } from '../support/redis.ts'
 import { type Deployment, startCluster, startSentinels } from '../support/redis-deployments.ts'
+import { inTheEnd, LONGEST_CALL_MS, write } from './patience.ts'
 import { grantOf, guidOf } from './records.ts'
 import { openRedisStores } from './redis-stores.ts'
 
-const LONGEST_CALL_MS = 3_000
 const GUIDS = Array.from({ length: 30 }, (_, index) => guidOf(index))
-
-/** Tries until it is done; every failure on the way has to be `StoreUnavailable`, and to come in time. */
-async function inTheEnd<T>(t: Test, work: () => Promise<T>): Promise<T> {
-  const beganAt = performance.now()
-  for (;;) {
-    const calledAt = performance.now()
-    try {
-      return await work()
-    } catch (error) {
-      if (!(error instanceof StoreUnavailable)) throw error
-      const tookMs = performance.now() - calledAt
-      if (tookMs > LONGEST_CALL_MS) t.fail(`a call took ${Math.round(tookMs)} ms to fail`)
-      if (calledAt - beganAt > 30_000) throw new Error('the store does not come back', { cause: error })
-      await new Promise(resolve => setTimeout(resolve, 20))
-    }
-  }
-}
-
-async function write(t: Test, stores: Stores, clock: ManualClock, guid: string, version: number): Promise<void> {
-  await inTheEnd(t, async () => {
-    const current = await stores.grants.read(guid)
-    const written = await stores.grants.write(
-      guid,
-      current?.revision ?? 0,
-      grantOf(guid, clock.now(), { version, attempt: null }),
-    )
-    // Refused: the write before, whose answer was lost, had been done.
-    if (!written.ok && written.current?.record?.version !== version) throw new Error('nobody else writes here')
-  })
-}
 
 async function outlivesFailOver(t: Test, start: () => Promise<Deployment>): Promise<void> {
   const deployment = await start()

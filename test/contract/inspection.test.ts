@@ -1,12 +1,13 @@
 /** What the gateway says about a Redis that may lose grants: at its start, and in `doctor`. */
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
-import { connectRedis } from '../../src/store/redis/connection.ts'
+import { connectRedis, parseRedisAddress } from '../../src/store/redis/connection.ts'
 import { createRedisStores } from '../../src/store/redis/index.ts'
 import { type Finding, inspectRedis } from '../../src/store/redis/inspection.ts'
 import { createSealer } from '../../src/store/sealing.ts'
 import { ManualClock } from '../support/clock.ts'
-import { startRedis } from '../support/redis.ts'
+import { ask, freePort, startRedis } from '../support/redis.ts'
+import { startCluster } from '../support/redis-deployments.ts'
 import { KEY } from './redis-stores.ts'
 
 async function serve(t: Test, args: readonly string[] = []): Promise<string> {
@@ -15,13 +16,18 @@ async function serve(t: Test, args: readonly string[] = []): Promise<string> {
   return server.url
 }
 
-async function wrongWith(url: string): Promise<string[]> {
+async function inspect(url: string): Promise<readonly Finding[]> {
   const client = connectRedis({ kind: 'single', url })
+  client.on('error', () => {})
   try {
-    return (await inspectRedis(client)).flatMap(({ about, ok }) => (ok ? [] : [about]))
+    return await inspectRedis(client)
   } finally {
     client.disconnect()
   }
+}
+
+async function wrongWith(url: string): Promise<string[]> {
+  return (await inspect(url)).flatMap(({ about, ok }) => (ok ? [] : [about]))
 }
 
 t.test('what is wrong is found, and nothing else', async t => {
@@ -33,12 +39,38 @@ t.test('what is wrong is found, and nothing else', async t => {
   t.strictSame(await wrongWith(await serve(t, evicting)), ['eviction'])
 })
 
-t.test('a server whose settings may not be asked for is judged by what it tells everybody', async t => {
+t.test('a server that does not let itself be asked: that is said, and is no failure', async t => {
   const url = await serve(t, ['--save', '60 1'])
   const admin = new Redis(url)
   await admin.call('ACL', 'SETUSER', 'app', 'on', '>password', '~*', '&*', '+@all', '-config')
+  await admin.call('ACL', 'SETUSER', 'less', 'on', '>password', '~*', '&*', '+@all', '-config', '-info')
   admin.disconnect()
-  t.strictSame(await wrongWith(url.replace('redis://', 'redis://app:password@')), ['persistence'])
+  const [version, eviction, persistence] = await inspect(url.replace('redis://', 'redis://app:password@'))
+  t.match([version, eviction], [{ ok: true }, { ok: true }])
+  t.match(persistence, { about: 'persistence', ok: null, text: /refuses CONFIG/ })
+  const less = await inspect(url.replace('redis://', 'redis://less:password@'))
+  t.match(less, [{ ok: null }, { ok: null }, { ok: null }])
+})
+
+t.test('a server that is away', async t => {
+  await t.rejects(inspect(`redis://127.0.0.1:${await freePort()}`))
+})
+
+t.test('of a cluster each master is asked', async t => {
+  const cluster = await startCluster()
+  t.teardown(cluster.stop)
+  const address = parseRedisAddress(cluster.url)
+  if (address === null) throw new Error('an address')
+  await Promise.all(cluster.servers.map(({ port }) => ask(port, 'CONFIG SET appendonly yes')))
+  await ask(cluster.servers[1]?.port ?? 0, 'CONFIG SET maxmemory-policy allkeys-lru')
+  const client = connectRedis(address)
+  t.teardown(() => client.disconnect())
+  await client.exists('any')
+  t.match(await inspectRedis(client), [
+    { ok: true },
+    { about: 'eviction', ok: false, text: /^allkeys-lru/ },
+    { ok: true },
+  ])
 })
 
 t.test('a start tells once what is wrong, and waits for nobody', async t => {

@@ -18,13 +18,16 @@ const QUICK_SENTINEL = [
   `sentinel failover-timeout ${NAME} 2000`,
   `sentinel parallel-syncs ${NAME} 1`,
 ]
+/** How often it looks, in milliseconds; else it takes 10 seconds to see that a server has become a replica. */
+const IMPATIENT_SENTINEL = 'SENTINEL DEBUG info-period 200 publish-period 200 ask-period 200'
 
-export async function startSentinels(): Promise<Deployment> {
+export async function startSentinels(): Promise<Deployment & { readonly sentinels: readonly RedisServer[] }> {
   const first = await startRedis()
   const replicas = [await replicaOf(first), await replicaOf(first)]
   const servers = [first, ...replicas]
   const args = [`sentinel monitor ${NAME} 127.0.0.1 ${first.port} 2`, ...QUICK_SENTINEL]
   const sentinels = await Promise.all(Array.from({ length: SENTINELS }, () => startRedis({ sentinel: true, args })))
+  for (const { port } of sentinels) await ask(port, IMPATIENT_SENTINEL)
   for (const { port } of sentinels) {
     await answers(port, `SENTINEL MASTER ${NAME}`, /num-slaves\r\n\$1\r\n2\r\n/)
     await answers(port, `SENTINEL MASTER ${NAME}`, /num-other-sentinels\r\n\$1\r\n2\r\n/)
@@ -39,6 +42,7 @@ export async function startSentinels(): Promise<Deployment> {
   return {
     url: `redis+sentinel://${sentinels.map(({ port }) => `127.0.0.1:${port}`).join(',')}/${NAME}`,
     servers,
+    sentinels,
     async failOver() {
       const port = await masterPort()
       await servers.find(server => server.port === port)?.kill('SIGKILL')

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { connect, createServer } from 'node:net'
+import { connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -44,21 +44,16 @@ export async function startRedis(options: RedisOptions = {}): Promise<RedisServe
   const log = collect(child)
   const gone = once(child, 'exit')
   gone.catch(() => undefined)
+  const guard = child.pid === undefined ? null : endWithUs(child.pid, dir)
 
   async function stop(): Promise<void> {
-    process.removeListener('exit', killNow)
+    guard?.kill('SIGKILL')
     if (isRunning(child)) {
-      child.kill('SIGCONT')
       child.kill('SIGKILL')
       await gone
     }
     await rm(dir, { recursive: true, force: true })
   }
-
-  function killNow(): void {
-    child.kill('SIGKILL')
-  }
-  process.once('exit', killNow)
 
   try {
     await Promise.race([once(child, 'spawn'), gone])
@@ -85,6 +80,18 @@ export async function startRedis(options: RedisOptions = {}): Promise<RedisServe
   }
 }
 
+/** Ends the server and removes its directory when this process is gone, however it went: then the pipe is closed. */
+function endWithUs(pid: number, dir: string): ChildProcess {
+  const script = 'read -r _; kill -9 "$1"; rm -rf "$2"'
+  const guard = spawn('sh', ['-c', script, 'guard', String(pid), dir], {
+    stdio: ['pipe', 'ignore', 'ignore'],
+    detached: true,
+  })
+  guard.unref()
+  ;(guard.stdin as Socket | null)?.unref()
+  return guard
+}
+
 function argumentsFor(port: number, dir: string, options: RedisOptions): string[] {
   if (options.sentinel === true) {
     // A sentinel keeps what it learns in its configuration, so it needs a file.
@@ -94,6 +101,8 @@ function argumentsFor(port: number, dir: string, options: RedisOptions): string[
     return [file, '--sentinel']
   }
   const usual = ['--bind', '127.0.0.1', '--port', String(port), '--save', '', '--appendonly', 'no', '--dir', dir]
+  // Else a replica waits five seconds for others to copy along with.
+  usual.push('--repl-diskless-sync-delay', '0')
   const cluster = ['--cluster-enabled', 'yes', '--cluster-announce-ip', '127.0.0.1']
   return [...usual, ...(options.cluster === true ? cluster : []), ...(options.args ?? [])]
 }

@@ -1,5 +1,4 @@
 import { Cluster, Redis } from 'ioredis'
-import { SCRIPTS } from './scripts.ts'
 
 export type RedisClient = Redis | Cluster
 
@@ -21,6 +20,14 @@ interface Auth {
 
 const CONNECT_TIMEOUT_MS = 2_000
 const RECONNECT_LONGEST_MS = 1_000
+/** As long as a call waits at most: nobody is interested in a later answer. */
+const SILENCE_MS = 2_000
+/** Shorter than a call waits, so that a command is gone before its caller is. */
+const LONGEST_WAIT_MS = 1_000
+/** How often a server that is still reading its file is asked whether it is done. */
+const LOADING_RETRY_MS = 500
+/** ioredis prints a line to stderr each time a sentinel is not there. */
+const SENTINEL_RECONNECT_MS = 30_000
 
 const SEVERAL =
   /^redis\+(sentinel|cluster):\/\/(?:(?<user>[^:@/]*):(?<password>[^@/]*)@)?(?<hosts>[^@/]+)(?:\/(?<name>.+))?$/
@@ -61,28 +68,60 @@ function nodeOf(text: string, defaultPort: string): Node | null {
   return isGood ? { host, port: Number(port) } : null
 }
 
-/** Connects in the background; commands wait for the connection, up to their own deadline. */
+/**
+ * Connects in the background. Commands wait for the connection, but not longer than a call does: what was reported failed
+ * is not carried out when the connection comes back.
+ */
 export function connectRedis(address: RedisAddress): RedisClient {
   const options = {
     connectTimeout: CONNECT_TIMEOUT_MS,
+    // A server that is there and says nothing, or is gone without a farewell: TCP alone would wait for it for minutes.
+    socketTimeout: SILENCE_MS,
+    maxLoadingRetryTime: LOADING_RETRY_MS,
     maxRetriesPerRequest: 1,
-    enableAutoPipelining: true,
     retryStrategy: (times: number) => Math.min(times * 50, RECONNECT_LONGEST_MS),
-    // A replica that was a master until just now: connect anew, and send the command again.
-    reconnectOnError: (error: Error) => (error.message.startsWith('READONLY') ? (2 as const) : false),
+    // Where a master has become a replica, a new connection may find the new master. The caller sends the command again:
+    // ioredis would do so for ever, and carry it out long after it was reported failed.
+    reconnectOnError: (error: Error) => error.message.startsWith('READONLY'),
   }
   switch (address.kind) {
     case 'single':
-      return new Redis(address.url, options)
+      return givesUpWaiting(new Redis(address.url, { ...options, enableAutoPipelining: true }))
     case 'sentinel':
-      return new Redis({ ...options, ...address.auth, sentinels: [...address.nodes], name: address.name })
-    case 'cluster':
-      return new Cluster([...address.nodes], {
+      return givesUpWaiting(
+        new Redis({
+          ...options,
+          ...address.auth,
+          sentinels: [...address.nodes],
+          name: address.name,
+          enableAutoPipelining: true,
+          sentinelCommandTimeout: CONNECT_TIMEOUT_MS,
+          sentinelRetryStrategy: options.retryStrategy,
+          // Tells of a fail-over where the old master still answers us: what is written there would be lost.
+          failoverDetector: true,
+          sentinelReconnectStrategy: () => SENTINEL_RECONNECT_MS,
+        }),
+      )
+    case 'cluster': {
+      // No automatic pipelines: they throw past all callers where a slot has no master, and mix the slots of scripts.
+      const cluster = new Cluster([...address.nodes], {
         redisOptions: { ...options, ...address.auth },
-        clusterRetryStrategy: times => Math.min(times * 50, RECONNECT_LONGEST_MS),
-        enableAutoPipelining: true,
-        // ioredis takes the number of a script's keys for its first key, and would send it along with another slot's.
-        autoPipeliningIgnoredCommands: [...SCRIPTS],
+        clusterRetryStrategy: options.retryStrategy,
       })
+      cluster.on('+node', givesUpWaiting)
+      return givesUpWaiting(cluster)
+    }
   }
+}
+
+/** ioredis keeps commands for as long as there is no connection; here they fail while their callers still wait. */
+function givesUpWaiting<Client extends RedisClient>(client: Client): Client {
+  const queue = client as unknown as { flushQueue(error: Error, which: { commandQueue: boolean }): void }
+  const timer = setInterval(() => {
+    if (client.status === 'ready') return
+    queue.flushQueue(Object.assign(new Error(), { code: 'NO_CONNECTION' }), { commandQueue: false })
+  }, LONGEST_WAIT_MS)
+  timer.unref()
+  client.once('end', () => clearInterval(timer))
+  return client
 }
