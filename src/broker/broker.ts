@@ -101,6 +101,7 @@ export function createBroker(settings: BrokerSettings, ports: BrokerPorts): Brok
       await replaying
       await refresher.stopped()
       await renewals.idle()
+      await recent.verify()
       await discards.idle()
     },
   }

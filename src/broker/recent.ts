@@ -11,7 +11,9 @@ export interface Recent {
   remember(grant: Grant): void
   /** What stands in the store, or what should: where it has gone back, it is mended first. */
   mended(current: Grant): Promise<Grant>
-  /** To be called again and again: looks whether what was written lately still stands. */
+  /** Looks whether what was written lately still stands; to be called again and again, and does so now and then. */
+  verifyNowAndThen(): Promise<void>
+  /** The same at once: before this process goes, and what it knows with it. */
   verify(): Promise<void>
 }
 
@@ -51,6 +53,20 @@ export function createRecent(context: BrokerContext): Recent {
     return grant
   }
 
+  async function verify(): Promise<void> {
+    verifiedAtMs = clock.now()
+    forgetOld()
+    const guids = [...remembered.keys()]
+    try {
+      for (let start = 0; start < guids.length; start += READS_AT_ONCE) {
+        await Promise.all(guids.slice(start, start + READS_AT_ONCE).map(mend))
+      }
+    } catch (error) {
+      // The next time will do.
+      if (!(error instanceof StoreUnavailable)) throw error
+    }
+  }
+
   return {
     remember(grant) {
       remembered.delete(grant.guid)
@@ -63,19 +79,10 @@ export function createRecent(context: BrokerContext): Recent {
       return newer !== undefined && hasGoneBack(current, newer) ? ((await mend(current.guid)) ?? current) : current
     },
 
-    async verify() {
-      if (clock.now() - verifiedAtMs < VERIFY_EVERY_MS) return
-      verifiedAtMs = clock.now()
-      forgetOld()
-      const guids = [...remembered.keys()]
-      try {
-        for (let start = 0; start < guids.length; start += READS_AT_ONCE) {
-          await Promise.all(guids.slice(start, start + READS_AT_ONCE).map(mend))
-        }
-      } catch (error) {
-        // The next time will do.
-        if (!(error instanceof StoreUnavailable)) throw error
-      }
+    async verifyNowAndThen() {
+      if (clock.now() - verifiedAtMs >= VERIFY_EVERY_MS) await verify()
     },
+
+    verify,
   }
 }

@@ -36,7 +36,7 @@ export function createRefresher(
   async function run(): Promise<void> {
     while (!closing.aborted) {
       try {
-        await recent.verify()
+        await recent.verifyNowAndThen()
         const limit = (await breaker.tend()) - working.size
         const isMore = limit > 0 ? (await takeDue(limit)) === limit : working.size > 0
         await (isMore ? Promise.race(working) : clock.sleep(LOOK_EVERY_MS, closing))

@@ -280,9 +280,11 @@ class Run {
     const world = this.#world
     const current = (await world.raw.grants.read(guid))?.record
     if (current === undefined || current.status === 'revoking' || current.attempt !== null) return
+    // One loss at a time: who could mend a second one, of what was never seen to be lost, nobody could say.
+    if (world.rolledBack.has(guid)) return
     const stays = world.stays.get(guid) ?? []
     const [older, newest] = stays.slice(-2)
-    if (older === undefined || newest === undefined || newest.row.from !== older.row) return
+    if (older === undefined || newest?.row !== world.rowOf(current) || newest.row.from !== older.row) return
     const pair = {
       accessToken: new Secret(`access-${older.row.id}`),
       refreshToken: new Secret(`refresh-${older.row.id}`),

@@ -42,9 +42,9 @@ export class World {
   readonly revokedAt = new Map<string, number>()
   /** Pairs that were given out and came to nobody who could keep them. */
   readonly lostRows = new Set<Row>()
-  /** Grants whose newest pair the store has lost, and who wrote it: as long as they live, they have it. */
   /** Pairs that were to be renewed although there was no reason to. */
   readonly needless: Row[] = []
+  /** Grants whose newest pair the store has lost, and who wrote it: as long as they live, they have it. */
   readonly rolledBack = new Map<string, { row: Row; writer: Replica | undefined }>()
   /** The step at which what the store had lost was written again. */
   readonly restoredAt = new Map<string, number>()
