@@ -48,6 +48,7 @@ export async function createEmbeddedGateway(config: Config, logTo?: DestinationS
 async function assemble(config: Config, logger: Logger, stores: Stores, journal: Journal): Promise<Gateway> {
   const provider = createHealthTap({
     ...config,
+    redirectUri: config.redirectUris[0] ?? '',
     timeoutMs: config.providerTimeoutMs,
     connections: config.providerMaxConcurrency,
   })

@@ -1,7 +1,7 @@
 /**
  * Whether the provider may be asked just now. Three things keep us from it: it asks for patience (`Retry-After`, which all
  * replicas share through the store), it does not work, or it refuses our credentials. In the latter two, probes find out
- * when that is over: a refresh with a made-up token, by which nobody's refresh token can be lost.
+ * when that is over: an exchange of a made-up code, by which nobody's refresh token can be lost.
  *
  *   closed ── 5 failures in a row ──▶ outage            ── a probe succeeds ──▶ closed, slowly at first
  *   closed, outage ── invalid_client ▶ client_refused   ── a probe succeeds ──▶ closed, slowly at first
@@ -11,6 +11,8 @@ import type { Outcome, Provider, TokenAnswer } from '../ports/provider.ts'
 import type { Lane } from '../ports/slots.ts'
 import { PROVIDER, StoreUnavailable } from '../ports/store.ts'
 import { type BrokerPorts, change, keep, problemOf, secondsUntil, within } from './context.ts'
+
+type Kind = Outcome<unknown>['kind']
 
 export type Trouble = 'outage' | 'client_refused' | 'paused'
 
@@ -69,17 +71,19 @@ export function createBreaker(
     nextProbeAtMs = clock.now() + PROBE_FIRST_MS
   }
 
-  function report(outcome: Outcome<unknown>, askedIn: number): void {
+  function report(outcome: Outcome<unknown>, askedIn: number, knowsUsBy: readonly Kind[]): void {
     if (outcome.kind === 'unavailable' && outcome.retryAfterSeconds !== null) pause(outcome.retryAfterSeconds)
-    else if (askedIn === era) takeIntoAccount(outcome)
+    else if (askedIn === era) takeIntoAccount(outcome, knowsUsBy)
   }
 
-  function takeIntoAccount(outcome: Outcome<unknown>): void {
+  /** `knowsUsBy`: the outcomes of this request by which the provider has looked at our credentials, and taken them. */
+  function takeIntoAccount(outcome: Outcome<unknown>, knowsUsBy: readonly Kind[]): void {
     switch (outcome.kind) {
       case 'ok':
       case 'rejected':
       case 'conflict':
         failures = 0
+        if (open === 'client_refused' && !knowsUsBy.includes(outcome.kind)) return
         if (open !== null) turn(null)
         else allowance = Math.min(concurrency, allowance + 1 / Math.floor(allowance))
         return
@@ -130,7 +134,7 @@ export function createBreaker(
   async function probeOnce(): Promise<void> {
     const askedIn = era
     probedAtMs = clock.now()
-    report(await provider.probe(), askedIn)
+    report(await provider.probe(), askedIn, ['ok'])
     probes += 1
     const waitMs = Math.min(PROBE_LONGEST_MS, PROBE_FIRST_MS * 2 ** Math.min(probes, 10))
     nextProbeAtMs = clock.now() + waitMs * (0.5 + random.fraction() / 2)
@@ -148,15 +152,15 @@ export function createBreaker(
       : problemOf({ kind: 'unavailable', upstream: {}, retryAfterSeconds: null }, 'a renewal')
   }
 
-  async function watched<T>(ask: () => Promise<Outcome<T>>): Promise<Outcome<T>> {
+  async function watched<T>(ask: () => Promise<Outcome<T>>, knowsUsBy: readonly Kind[]): Promise<Outcome<T>> {
     const askedIn = era
     const outcome = await ask()
-    report(outcome, askedIn)
+    report(outcome, askedIn, knowsUsBy)
     return outcome
   }
 
-  async function unlessPaused<T>(ask: () => Promise<Outcome<T>>): Promise<Outcome<T>> {
-    if (!isPaused()) return await watched(ask)
+  async function unlessPaused<T>(ask: () => Promise<Outcome<T>>, knowsUsBy: readonly Kind[]): Promise<Outcome<T>> {
+    if (!isPaused()) return await watched(ask, knowsUsBy)
     return { kind: 'unavailable', upstream: {}, retryAfterSeconds: secondsUntil(pausedUntilMs, clock.now()) }
   }
 
@@ -164,17 +168,19 @@ export function createBreaker(
     const askedIn = era
     const outcome = await provider.createUser(user)
     // An app may have no right to make users, and be a good client for all else.
-    if (outcome.kind !== 'client_refused') report(outcome, askedIn)
+    if (outcome.kind !== 'client_refused') report(outcome, askedIn, ['ok', 'conflict'])
     return outcome
   }
 
   return {
     provider: {
       authorizationUrl: request => provider.authorizationUrl(request),
-      exchange: request => watched(() => provider.exchange(request)),
-      refresh: refreshToken => unlessPaused(() => provider.refresh(refreshToken)),
+      exchange: request => watched(() => provider.exchange(request), ['ok', 'rejected']),
+      // A refresh token that is not good is refused before our credentials are looked at.
+      refresh: refreshToken => unlessPaused(() => provider.refresh(refreshToken), ['ok']),
       createUser,
-      revoke: token => unlessPaused(() => provider.revoke(token)),
+      // 200, whatever was sent (RFC 7009, section 2.2).
+      revoke: token => unlessPaused(() => provider.revoke(token), []),
       probe: () => provider.probe(),
       // Another address, maybe another server: it says nothing about the token endpoint.
       identify: accessToken => provider.identify(accessToken),

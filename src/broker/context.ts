@@ -59,7 +59,7 @@ export async function change<T>(
   store: RecordStore<T>,
   key: string,
   decide: (current: T | null, revision: number) => T | null | undefined,
-  known?: Stored<T> | null,
+  known?: Stored<T | null> | null,
 ): Promise<Stored<T> | null> {
   let current: Stored<T | null> | null = known === undefined ? await store.read(key) : known
   for (;;) {

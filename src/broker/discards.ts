@@ -5,6 +5,8 @@ import type { BrokerContext } from './context.ts'
 export interface Discards {
   /** Begins, and returns at once: nothing that the gateway serves depends on it. */
   discard(guid: string, pair: TokenPair, accessTokenExpiresAtMs: number): void
+  /** The same for a pair that somebody else may have refreshed, or be refreshing: its refresh token is not spent for it. */
+  discardUnspent(guid: string, pair: TokenPair, accessTokenExpiresAtMs: number): void
   idle(): Promise<void>
 }
 
@@ -17,13 +19,19 @@ export function createDiscards(context: BrokerContext): Discards {
   const { clock, events, policy, provider, slots } = context
   const underWay = new Set<Promise<void>>()
 
-  async function pursue(guid: string, pair: TokenPair, accessTokenExpiresAtMs: number): Promise<void> {
+  async function pursue(
+    guid: string,
+    pair: TokenPair,
+    accessTokenExpiresAtMs: number,
+    maySpend: boolean,
+  ): Promise<void> {
     let current = pair
     let expiresAtMs = accessTokenExpiresAtMs
     for (let tries = 0; tries < TRIES && !context.closing.aborted; tries += 1) {
       if (tries > 0) await clock.sleep(RETRY_FIRST_MS * 2 ** (tries - 1), context.closing)
       // The provider ignores the revocation of a refresh token whose access token has expired: bring it to life first.
       if (expiresAtMs - clock.now() < REVOCABLE_LIFE_MS) {
+        if (!maySpend) break
         const sentAtMs = clock.now()
         const refreshed = await slots.run('background', () => provider.refresh(current.refreshToken))
         if (refreshed.kind === 'rejected') return confirm(guid, true)
@@ -42,11 +50,14 @@ export function createDiscards(context: BrokerContext): Discards {
     events.emit({ type: 'pair.revoked', guid, confirmed })
   }
 
+  function begin(guid: string, pair: TokenPair, accessTokenExpiresAtMs: number, maySpend: boolean): void {
+    const work = pursue(guid, pair, accessTokenExpiresAtMs, maySpend).finally(() => underWay.delete(work))
+    underWay.add(work)
+  }
+
   return {
-    discard(guid, pair, accessTokenExpiresAtMs) {
-      const work = pursue(guid, pair, accessTokenExpiresAtMs).finally(() => underWay.delete(work))
-      underWay.add(work)
-    },
+    discard: (guid, pair, accessTokenExpiresAtMs) => begin(guid, pair, accessTokenExpiresAtMs, true),
+    discardUnspent: (guid, pair, accessTokenExpiresAtMs) => begin(guid, pair, accessTokenExpiresAtMs, false),
     async idle() {
       while (underWay.size > 0) await Promise.allSettled(underWay)
     },

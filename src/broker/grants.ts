@@ -1,6 +1,6 @@
 import { Problem } from '../errors.ts'
 import type { TokenAnswer } from '../ports/provider.ts'
-import type { Grant, GrantStatus, Provisioning } from '../ports/records.ts'
+import type { Grant, GrantStatus, Provisioning, TokenPair } from '../ports/records.ts'
 import { ABSENT, type GrantPage } from '../ports/store.ts'
 import { type BrokerContext, change, existing, keep, persist } from './context.ts'
 import type { Discards } from './discards.ts'
@@ -38,31 +38,38 @@ export function createGrants(context: BrokerContext, discards: Discards, recent:
   const { grants, provisionings } = context.stores
 
   async function install(by: Authorized): Promise<Grant> {
+    let triedOn: number | null = null
     let replaced: Grant | null = null
-    let triedOn: number = ABSENT
-    let uncertainFrom: number | null = null
-    const write = () =>
-      change(grants, by.guid, (current, revision) => {
-        // Deleted since a try that may have been done, and revoked by that: it is not brought back.
-        const isKnown = uncertainFrom !== null && revision !== ABSENT
-        if (current === null && isKnown && revision !== uncertainFrom) return keep
-        triedOn = revision
-        // A write whose answer was lost may be done already: it is not done twice, whatever has come since.
-        const isDone = current?.pair.refreshToken.equals(by.answer.pair.refreshToken)
-        if (isDone && current?.issuedAtMs === by.issuedAtMs) return keep
-        if (current !== null && isOutranked(current, by.issuedAtMs)) return keep
-        replaced = current
-        return authorized(policy, current, by, clock.now())
-      })
+    let isOurs = false
+    /** Revisions on which a write may have been done whose answer did not come; and what it would have replaced. */
+    const uncertain = new Map<number, Grant | null>()
+    const write = async () =>
+      change(
+        grants,
+        by.guid,
+        (current, revision) => {
+          isOurs = current !== null && uncertain.size > 0 && descendsFrom(current, by, [...uncertain.values()])
+          // Deleted since a try that may have been done, and revoked by that: it is not brought back.
+          const isDeleted = current === null && revision !== ABSENT && uncertain.size > 0 && !uncertain.has(revision)
+          const isLate = current !== null && isOutranked(current, by.issuedAtMs)
+          if (isOurs || isDeleted || isLate) return keep
+          isOurs = true
+          triedOn = revision
+          replaced = current
+          return authorized(policy, current, by, clock.now())
+        },
+        await grants.standing(by.guid),
+      )
     const stored = await persist(context, write, async () => {
-      uncertainFrom = triedOn
+      if (triedOn !== null) uncertain.set(triedOn, replaced)
     })
+    const tried = new Set([...uncertain.values(), replaced])
+    // Also where nothing of ours stands: our write may have been done, and its answer lost, before a later one came.
+    for (const grant of tried) discardReplaced(grant, by.answer.pair, stored?.record, isOurs && tried.size === 1)
     if (stored === null) {
       discards.discard(by.guid, by.answer.pair, authorized(policy, null, by, clock.now()).accessTokenExpiresAtMs)
       return existing(null, by.guid)
     }
-    // Also where we are outranked: our write may have been done, and its answer lost, before the later one came.
-    discardReplaced(replaced, stored.record)
     if (isOutranked(stored.record, by.issuedAtMs)) return giveBack(by, stored.record)
     recent.remember(stored.record)
     events.emit({ type: 'grant.stored', guid: by.guid, version: stored.record.version, origin: by.origin })
@@ -80,11 +87,22 @@ export function createGrants(context: BrokerContext, discards: Discards, recent:
   }
 
   /** A provider may hand the same pair, or half of it, out again: then it is still needed. */
-  function discardReplaced(replaced: Grant | null, by: Grant): void {
+  function discardReplaced(
+    replaced: Grant | null,
+    ours: TokenPair,
+    standing: Grant | undefined,
+    isReplacedByUs: boolean,
+  ): void {
     if (replaced === null || replaced.status === 'reauthorization_required') return
-    const isStillNeeded =
-      replaced.pair.refreshToken.equals(by.pair.refreshToken) || replaced.pair.accessToken.equals(by.pair.accessToken)
-    if (!isStillNeeded) discards.discard(replaced.guid, replaced.pair, replaced.accessTokenExpiresAtMs)
+    const isNeeded = [ours, standing?.pair].some(
+      pair =>
+        pair?.refreshToken.equals(replaced.pair.refreshToken) || pair?.accessToken.equals(replaced.pair.accessToken),
+    )
+    if (isNeeded) return
+    // A renewal of it that is under way has the same refresh token in its hands.
+    const isNobodys = isReplacedByUs && replaced.attempt === null
+    const discard = isNobodys ? discards.discard : discards.discardUnspent
+    discard(replaced.guid, replaced.pair, replaced.accessTokenExpiresAtMs)
   }
 
   async function read(guid: string): Promise<Grant> {
@@ -151,4 +169,11 @@ export function createGrants(context: BrokerContext, discards: Discards, recent:
   }
 
   return { install, read, list, import: importGrant, forgetUsername }
+}
+
+/** Whether what stands is what `by` brought, in a write whose answer was lost; or has been renewed from that since. */
+function descendsFrom(current: Grant, by: Authorized, replaced: readonly (Grant | null)[]): boolean {
+  if (current.pair.refreshToken.equals(by.answer.pair.refreshToken)) return true
+  const isLater = replaced.some(grant => current.version > (grant?.version ?? 0) + 1)
+  return isLater && current.authorizedAtMs === by.issuedAtMs
 }

@@ -9,6 +9,8 @@ import { hasGoneBack, restored } from './grant.ts'
 
 export interface Recent {
   remember(grant: Grant): void
+  /** Whether the store has lost what this process wrote after `current`. */
+  isLost(current: Grant): boolean
   /** What stands in the store, or what should: where it has gone back, it is mended first. */
   mended(current: Grant): Promise<Grant>
   /** Looks whether what was written lately still stands; to be called again and again, and does so now and then. */
@@ -35,6 +37,11 @@ export function createRecent(context: BrokerContext): Recent {
       if (atMs + REMEMBERED_FOR_MS > clock.now() && remembered.size <= MOST_REMEMBERED) return
       remembered.delete(guid)
     }
+  }
+
+  function isLost(current: Grant): boolean {
+    const newer = remembered.get(current.guid)?.grant
+    return newer !== undefined && hasGoneBack(current, newer)
   }
 
   async function mend(guid: string): Promise<Grant | null> {
@@ -74,9 +81,10 @@ export function createRecent(context: BrokerContext): Recent {
       forgetOld()
     },
 
+    isLost,
+
     async mended(current) {
-      const newer = remembered.get(current.guid)?.grant
-      return newer !== undefined && hasGoneBack(current, newer) ? ((await mend(current.guid)) ?? current) : current
+      return isLost(current) ? ((await mend(current.guid)) ?? current) : current
     },
 
     async verifyNowAndThen() {

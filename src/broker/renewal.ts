@@ -89,17 +89,21 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
   /** Takes the lease and writes the intent in one step, on the version that was read: that is the look after the lock. */
   async function begin(guid: string, version: number, known?: Stored<Grant>): Promise<RenewalResult | Stored<Grant>> {
     let stopped: RenewalResult | null = null
+    let isLost = false
     const stored = await change(
       grants,
       guid,
       grant => {
         const nowMs = clock.now()
         stopped = reasonNotTo(grant, version, nowMs)
-        if (stopped !== null || grant === null) return keep
+        isLost = grant !== null && recent.isLost(grant)
+        if (stopped !== null || isLost || grant === null) return keep
         return attempted(grant, { owner: context.owner, leaseMs: policy.leaseMs }, nowMs)
       },
       known,
     )
+    // Its refresh token was spent, and we have what that brought.
+    if (isLost && stored !== null) return { kind: 'current', grant: await recent.mended(stored.record) }
     return stopped ?? stored ?? { kind: 'gone' }
   }
 
@@ -188,6 +192,7 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
     const { code } = definite ? problem : problemOf(failure, 'a renewal')
 
     let adopted: Grant | null = null
+    let isOvertaken = false
     const settled = await change(
       grants,
       base.guid,
@@ -198,7 +203,8 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
           adopted = grant
           return keep
         }
-        if (!isOurs(grant, base)) return keep
+        isOvertaken = !isOurs(grant, base)
+        if (isOvertaken) return keep
         if (failure.kind === 'client_refused') return released(grant, nowMs)
         if (definite) return grant.status === 'revoking' ? null : ended(grant, nowMs)
         return failed(grant, { code, retryAtMs: retryMs, perhapsSpent }, nowMs)
@@ -207,6 +213,8 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
     )
     if (adopted !== null) return { kind: 'current', grant: adopted }
     if (settled === null) return { kind: 'gone' }
+    // Another attempt is under way; or it was deleted, and made anew since: what we were told is not about what stands.
+    if (isOvertaken) return { kind: 'held', untilMs: settled.record.attempt?.leaseUntilMs ?? nowMs }
     const { guid, version } = base
     if (definite) events.emit({ type: 'grant.ended', guid, version })
     else if (perhapsSpent) events.emit({ type: 'grant.in_doubt', guid, version, retryAtMs: retryMs })

@@ -49,7 +49,8 @@ async function redisChecks(config: ServeConfig): Promise<readonly Check[]> {
 }
 
 async function providerCheck(config: ServeConfig): Promise<Check> {
-  const provider = createHealthTap({ ...config, timeoutMs: config.providerTimeoutMs, connections: 1 })
+  const [redirectUri = ''] = config.redirectUris
+  const provider = createHealthTap({ ...config, redirectUri, timeoutMs: config.providerTimeoutMs, connections: 1 })
   const outcome = await provider.probe()
   await provider.close()
   const name = 'provider'

@@ -47,6 +47,8 @@ export interface GrantPage {
 
 /** Grants by guid. A write also moves the grant in the schedule, by its `dueAtMs`, in the same step. */
 export interface GrantStore extends RecordStore<Grant> {
+  /** As `read`; and where nothing stands, what a write would be told: which revision was removed, if that was lately. */
+  standing(guid: string): Promise<Stored<Grant | null> | null>
   /**
    * Takes up to `limit` grants due by `nowMs`, soonest first in each shard, and puts them off until `untilMs`: whoever
    * takes them and dies hands them on to the next one by that. The records themselves stay untouched.

@@ -13,6 +13,8 @@ export interface HealthTapOptions {
   /** null: nobody can be asked. */
   readonly identityUrl: string | null
   readonly identityPointer: string
+  /** One that is registered, for probes. */
+  readonly redirectUri: string
   readonly timeoutMs: number
   /** Connections at once, at least as many as requests. */
   readonly connections: number
@@ -21,7 +23,7 @@ export interface HealthTapOptions {
 /** No answer of a token endpoint is longer; what is longer is not read. */
 const LARGEST_ANSWER_BYTES = 64 * 1024
 
-/** A refresh token that no provider has given out. */
+/** A code that no provider has given out. */
 const MADE_UP = new Secret('healthtap-gateway-probe')
 
 /** Failures before anything was sent: whatever was asked for was not done. */
@@ -126,7 +128,8 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
     },
 
     async probe() {
-      const outcome = await this.refresh(MADE_UP)
+      // A refresh would not do: servers look at the refresh token first, and say `invalid_client` only where it is good.
+      const outcome = await this.exchange({ code: MADE_UP, redirectUri: options.redirectUri, codeVerifier: null })
       // `invalid_grant`, or another OAuth error that is not about the client: the endpoint works, and knows us.
       const isAnswered = outcome.kind === 'rejected' || (outcome.kind === 'refused' && 'error' in outcome.upstream)
       return outcome.kind === 'ok' || isAnswered ? { kind: 'ok', value: null } : outcome

@@ -33,7 +33,7 @@ const SWEEP_EVERY_WRITES = 1_000
 
 function createMemoryRecordStore<T>(clock: Clock, expiresAtMs: (record: T) => number | null): RecordStore<T> {
   const records = new Map<string, Stored<T>>()
-  const compareAndSet = createWriter(records, clock)
+  const { compareAndSet } = createWriting(records, clock)
   const waiters = createWaiters()
   let writes = 0
 
@@ -68,7 +68,7 @@ function createMemoryRecordStore<T>(clock: Clock, expiresAtMs: (record: T) => nu
 }
 
 /** Compare-and-set, with a memory of what was removed. */
-function createWriter<T>(records: Map<string, Stored<T>>, clock: Clock) {
+function createWriting<T>(records: Map<string, Stored<T>>, clock: Clock) {
   /** Oldest first. */
   const removed = new Map<string, { revision: number; untilMs: number }>()
 
@@ -80,12 +80,12 @@ function createWriter<T>(records: Map<string, Stored<T>>, clock: Clock) {
   }
 
   function standing(key: string, current: Stored<T> | null): Stored<T | null> | null {
+    forgetOld()
     const gone = removed.get(key)
     return current ?? (gone === undefined ? null : { revision: gone.revision, record: null })
   }
 
-  return (key: string, found: Stored<T> | null, ifRevision: number, next: T | null): Written<T> => {
-    forgetOld()
+  function compareAndSet(key: string, found: Stored<T> | null, ifRevision: number, next: T | null): Written<T> {
     const current = standing(key, found)
     if ((current?.revision ?? ABSENT) !== ifRevision) return { ok: false, current }
     const revision = nextRevision(ifRevision, clock)
@@ -98,11 +98,13 @@ function createWriter<T>(records: Map<string, Stored<T>>, clock: Clock) {
     }
     return { ok: true, revision }
   }
+
+  return { compareAndSet, standing }
 }
 
 function createMemoryGrantStore(clock: Clock): GrantStore {
   const records = new Map<string, Stored<Grant>>()
-  const compareAndSet = createWriter(records, clock)
+  const { compareAndSet, standing } = createWriting(records, clock)
   const waiters = createWaiters()
   /** guid -> when to look next; a claim moves it, and leaves the record. */
   const due = new Map<string, number>()
@@ -115,6 +117,9 @@ function createMemoryGrantStore(clock: Clock): GrantStore {
   }
 
   return {
+    async standing(guid) {
+      return standing(guid, records.get(guid) ?? null)
+    },
     async read(guid) {
       return records.get(guid) ?? null
     },

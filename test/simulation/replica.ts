@@ -15,6 +15,7 @@ export const LEASE_MS = 3_000
 const STORE_DEADLINE_MS = 500
 
 const never = new Promise<never>(() => {})
+const rejected = { kind: 'rejected', upstream: { status: 400, error: 'invalid_grant' } } as const
 const clientRefused = { kind: 'client_refused', upstream: { status: 401, error: 'invalid_client' } } as const
 const unsettled = { kind: 'unknown', upstream: {}, settled: false, unreadable: false } as const
 const failed500 = { kind: 'unknown', upstream: { status: 500 }, settled: true, unreadable: false } as const
@@ -127,7 +128,7 @@ export class Replica {
         if (isSlow) this.#comeBack(STORE_DEADLINE_MS, refuse)
         schedule.after(reachesAfterMs, () => {
           if (this.world.isStoreAway || this.world.hits('storeRefuses')) return this.#comeBack(1, refuse)
-          const isAnswerLost = method !== 'read' && this.world.hits('storeAnswerLost')
+          const isAnswerLost = method !== 'read' && method !== 'standing' && this.world.hits('storeAnswerLost')
           run(...args).then(answer => {
             this.#comeBack(isAnswerLost ? STORE_DEADLINE_MS : random.between(0, 4), () => {
               if (isAnswerLost) refuse()
@@ -151,7 +152,7 @@ export class Replica {
         const guid = row?.guid ?? ''
         this.world.asked(this, guid)
         if (row !== undefined && !this.world.isReasonToRenew(row)) this.world.needless.push(row)
-        return this.#ask<TokenAnswer>(guid, nowMs => model.refresh(token, nowMs))
+        return this.#ask<TokenAnswer>(guid, nowMs => model.refresh(token, nowMs), row?.isAlive !== true)
       },
       createUser: async () => clientRefused,
       revoke: (token: Secret) => this.#ask<null>(null, nowMs => model.revoke(token, nowMs)),
@@ -161,7 +162,7 @@ export class Replica {
   }
 
   /** `guid`: whose pair is lost with the answer; null: nothing can be. */
-  #ask<T>(guid: string | null, process: (nowMs: number) => Outcome<T>): Promise<Outcome<T>> {
+  #ask<T>(guid: string | null, process: (nowMs: number) => Outcome<T>, isRefusedAnyway = false): Promise<Outcome<T>> {
     const { random, schedule, world } = { ...this.world, world: this.world }
     return new Promise(resolve => {
       const back = (ms: number, outcome: Outcome<T>) => {
@@ -184,7 +185,7 @@ export class Replica {
         const trouble = world.providerTrouble
         if (trouble === 'hangs') return back(DEADLINE_MS - reachesMs, unsettled)
         if (trouble === 'fails' || world.hits('failsBefore')) return back(5, failed500)
-        if (trouble === 'refusesClient') return back(5, clientRefused)
+        if (trouble === 'refusesClient') return back(5, isRefusedAnyway ? rejected : clientRefused)
         if (trouble === 'busy' || world.hits('busy')) {
           return back(5, { kind: 'unavailable', upstream: { status: 429 }, retryAfterSeconds: random.between(1, 4) })
         }

@@ -285,15 +285,7 @@ class Run {
     const stays = world.stays.get(guid) ?? []
     const [older, newest] = stays.slice(-2)
     if (older === undefined || newest?.row !== world.rowOf(current) || newest.row.from !== older.row) return
-    const pair = {
-      accessToken: new Secret(`access-${older.row.id}`),
-      refreshToken: new Secret(`refresh-${older.row.id}`),
-    }
-    const issuedAtMs = older.row.expiresAtMs - world.plan.lifetimeMs
-    const accessTokenExpiresAtMs = older.row.expiresAtMs
-    const version = current.version - 1
-    const dueAtMs = world.schedule.nowMs
-    await world.rollBack(guid, { ...current, pair, version, issuedAtMs, accessTokenExpiresAtMs, dueAtMs })
+    await world.rollBack(guid, { ...older.grant, dueAtMs: world.schedule.nowMs })
   }
 
   #heal(): void {

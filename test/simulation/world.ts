@@ -15,9 +15,10 @@ export type ProviderTrouble = 'hangs' | 'fails' | 'busy' | 'refusesClient'
 /** A pair while it stood in the store, in steps of the schedule. */
 export interface Stay {
   readonly row: Row
-  readonly version: number
   readonly from: number
   until: number
+  /** As it was written last. */
+  grant: Grant
 }
 
 /** Lifetimes count from the request here, and from its end there; and clocks go wrong. */
@@ -132,7 +133,7 @@ export class World {
     const leftMs = row.expiresAtMs - nowMs
     if (leftMs <= 0.25 * this.plan.lifetimeMs + 2_000) return true
     const stay = this.stays.get(row.guid)?.findLast(candidate => candidate.row === row)
-    if (this.#reported.has(`${row.guid} ${stay?.version}`)) return true
+    if (this.#reported.has(`${row.guid} ${stay?.grant.version}`)) return true
     const sinceMs = nowMs - (isQuiet(this.plan) ? 5_000 : 40_000)
     return (
       this.#wishes.get(row.guid)?.some(({ atMs, lifeMs }) => atMs >= sinceMs && leftMs < lifeMs + SLOWEST_ANSWER_MS) ??
@@ -211,8 +212,10 @@ export class World {
       this.#writers.set(row, writer)
     }
     if (last !== undefined && last.row !== row) last.until = Math.min(last.until, steps)
-    if (row !== null && last?.row !== row)
-      stays.push({ row, version: next?.version ?? 0, from: steps, until: Number.POSITIVE_INFINITY })
+    if (row !== null && next !== null) {
+      if (last?.row === row) last.grant = next
+      else stays.push({ row, from: steps, until: Number.POSITIVE_INFINITY, grant: next })
+    }
     if (next === null || next.status === 'revoking') {
       if (!this.revokedAt.has(guid)) this.revokedAt.set(guid, steps)
     } else {

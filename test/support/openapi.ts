@@ -11,7 +11,7 @@ import { createSlots } from '../../src/system/slots.ts'
 
 /** The document that the app shows at /openapi.json, as the committed file has it. */
 export async function openapiDocument(): Promise<string> {
-  const provider = createHealthTap({ ...config, timeoutMs: 1, connections: 1 })
+  const provider = createHealthTap({ ...config, redirectUri: '', timeoutMs: 1, connections: 1 })
   const app = await buildApp(config, {
     clock: systemClock,
     random: systemRandom,

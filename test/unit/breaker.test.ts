@@ -98,6 +98,18 @@ t.test('refused credentials: one alarm however many are refused, and it ends whe
   t.strictSame(types(), ['client.refused', 'client.accepted'])
 })
 
+t.test('credentials are only taken when somebody has looked at them', async t => {
+  const { breaker, provider, refresh } = setUp()
+  await refresh(refusedClient)
+  await refresh(rejected)
+  t.equal(breaker.trouble(), 'client_refused', 'a refresh token is refused before the credentials are looked at')
+  await breaker.provider.revoke(TOKEN)
+  t.equal(breaker.trouble(), 'client_refused', 'a revocation is answered 200 whatever was sent')
+  provider.next('exchange', () => rejected)
+  await breaker.provider.exchange({ code: TOKEN, redirectUri: 'r', codeVerifier: null })
+  t.equal(breaker.trouble(), null, 'a code that is refused was looked at after them')
+})
+
 t.test('an answer to what was asked before it opened does not close it', async t => {
   const { breaker, provider, refresh, types } = setUp()
   let answer: (outcome: unknown) => void = () => {}

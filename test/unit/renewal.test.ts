@@ -221,6 +221,7 @@ function createFlaky(): { stores: Stores; isAway: boolean } {
     ...stores,
     grants: {
       read: guid => unlessAway(() => grants.read(guid)),
+      standing: guid => unlessAway(() => grants.standing(guid)),
       write: (guid, ifRevision, next) => unlessAway(() => grants.write(guid, ifRevision, next)),
       claimDue: claim => unlessAway(() => grants.claimDue(claim)),
       list: page => unlessAway(() => grants.list(page)),

@@ -67,6 +67,12 @@ export function createRedisGrantStore(options: RedisShared & { readonly keys: Ke
       return text === null ? null : parse(guid, text)
     },
 
+    async standing(guid) {
+      const key = keys.grant(guid)
+      const [text, gone] = await orUnavailable(() => client.mget(key, keys.gone(key)))
+      return parseStanding<Grant>(codec, key, text ?? (gone == null ? '' : `${gone}:`))
+    },
+
     async write(guid, ifRevision, next): Promise<Written<Grant>> {
       const key = keys.grant(guid)
       const revision = nextRevision(ifRevision, clock)
