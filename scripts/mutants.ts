@@ -68,7 +68,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'a newer version is not adopted before a grant is ended',
     file: RENEWAL,
-    find: '        if (grant.version !== base.version) {\n          adopted = grant\n          return keep\n        }\n        if (!isOurs(grant, base)) return keep\n',
+    find: '        if (grant.version !== base.version) {\n          adopted = grant\n          return keep\n        }\n        isOvertaken = !isOurs(grant, base)\n        if (isOvertaken) return keep\n',
     replace: '',
   },
   {

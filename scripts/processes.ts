@@ -42,15 +42,14 @@ export async function endAll(): Promise<void> {
 }
 
 export async function ready(url: string): Promise<void> {
+  let seen = ''
   for (let tries = 0; tries < 200; tries += 1) {
-    const isReady = await fetch(`${url}/health/ready`).then(
-      response => response.ok,
-      () => false,
-    )
-    if (isReady) return
+    const response = await fetch(`${url}/health/ready`).catch(() => null)
+    if (response?.ok) return
+    seen = (await response?.text().catch(() => undefined)) ?? 'no connection'
     await sleep(100)
   }
-  throw new Error(`${url} does not become ready`)
+  throw new Error(`${url} does not become ready: ${seen}`)
 }
 
 export async function freePort(): Promise<number> {

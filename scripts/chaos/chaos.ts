@@ -10,6 +10,7 @@ import { newCaller, newEncryptionKey } from '../../src/cli/keys.ts'
 import { ask } from '../../test/support/redis.ts'
 import { type Deployment, startCluster, startSentinels } from '../../test/support/redis-deployments.ts'
 import { end, freePort, ready, start } from '../processes.ts'
+import type { Way } from './faults.ts'
 
 export interface ChaosOptions {
   readonly rotation: 'instant' | 'on_use'
@@ -246,8 +247,10 @@ export class Chaos {
     this.#redis?.kill(signal)
   }
 
-  canFailOver(): boolean {
-    return this.#deployment !== null && this.#failOvers < 2
+  /** A lone Redis is killed and paused; where there are replicas, its masters are, and another takes their place. */
+  can(way: Way): boolean {
+    if (way === 'fail over') return this.#deployment !== null && this.#failOvers < 2
+    return this.#deployment === null || (way !== 'kill Redis' && way !== 'pause Redis')
   }
 
   async failOver(): Promise<void> {
@@ -256,26 +259,31 @@ export class Chaos {
   }
 
   async refuseCredentialsUntil(endsAt: number): Promise<void> {
-    const { appSecret } = this.sandbox.options
-    await this.#setSecret('another-secret')
-    // What was under way when it changed has come to an end.
-    await sleep(2_000)
-    const before = await this.#grants()
-    await sleep(Math.max(0, endsAt - Date.now() - 30_000))
-    const alarms = this.#events['client.refused'] ?? 0
-    if (alarms !== this.gateways.length) this.#wrong.push(`${alarms} alarms of ${this.gateways.length} gateways`)
-    const after = await this.#grants()
-    for (const [guid, was] of before) {
-      const is = after.get(guid)
-      const isUnchanged = is?.status === was.status && is.version === was.version
-      if (!isUnchanged) this.#wrong.push(`${guid} was ${JSON.stringify(was)}, and is ${JSON.stringify(is)}`)
-    }
-    await this.#setSecret(appSecret)
+    await this.withAnotherSecret(async () => {
+      // What was under way when it changed has come to an end.
+      await sleep(2_000)
+      const before = await this.#grants()
+      await sleep(Math.max(0, endsAt - Date.now() - 30_000))
+      const alarms = this.#events['client.refused'] ?? 0
+      if (alarms !== this.gateways.length) this.#wrong.push(`${alarms} alarms of ${this.gateways.length} gateways`)
+      const after = await this.#grants()
+      for (const [guid, was] of before) {
+        const is = after.get(guid)
+        const isUnchanged = is?.status === was.status && is.version === was.version
+        if (!isUnchanged) this.#wrong.push(`${guid} was ${JSON.stringify(was)}, and is ${JSON.stringify(is)}`)
+      }
+    })
     await sleep(Math.max(0, endsAt - Date.now() - 5_000))
     for (const person of this.#people) {
       const { status } = await this.#fetch(this.anyGateway(), `/v1/grants/${person.guid}/token`)
       if (status !== 200) this.#wrong.push(`${person.guid} has not recovered: ${status}`)
     }
+  }
+
+  async withAnotherSecret(work: () => Promise<void>): Promise<void> {
+    await this.#setSecret('another-secret')
+    await work()
+    await this.#setSecret(this.sandbox.options.appSecret)
   }
 
   async #setSecret(appSecret: string): Promise<void> {

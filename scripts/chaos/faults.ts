@@ -23,7 +23,7 @@ export type Way = (typeof WAYS)[number]
 const PAST_THE_LEASE_MS = 8_000
 
 export async function strike(chaos: Chaos, way: Way): Promise<void> {
-  if (way === 'fail over' && !chaos.canFailOver()) return
+  if (!chaos.can(way)) return
   chaos.struck(way)
   switch (way) {
     case 'kill a gateway':
@@ -79,9 +79,10 @@ export async function strike(chaos: Chaos, way: Way): Promise<void> {
       await chaos.untilHit('status_after', 2)
       break
     case 'refuse credentials':
-      await chaos.sandbox.addFault({ operation: 'refresh', kind: 'wrong_credentials' })
-      await chaos.quiet(6_000)
+      await chaos.withAnotherSecret(() => chaos.quiet(6_000))
       break
   }
-  await chaos.recover()
+  await chaos.recover().catch(error => {
+    throw new Error(`after "${way}"`, { cause: error })
+  })
 }

@@ -3,7 +3,7 @@ import { StoreUnavailable } from '../../ports/store.ts'
 import type { RedisClient } from './connection.ts'
 
 /** The files of `lua/`, without their ending. */
-export const SCRIPTS = ['write_record', 'claim_due'] as const
+const SCRIPTS = ['write_record', 'claim_due'] as const
 
 /** The scripts of `lua/`, as functions. What each expects and answers is written on top of it. */
 export interface Scripts {
