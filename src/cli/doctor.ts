@@ -1,6 +1,6 @@
 import { ConfigError, readConfig, type ServeConfig } from '../config.ts'
 import { createHealthTap } from '../provider/healthtap.ts'
-import { connectRedis } from '../store/redis/connection.ts'
+import { closeRedis, connectRedis } from '../store/redis/connection.ts'
 import { inspectRedis } from '../store/redis/inspection.ts'
 
 interface Check {
@@ -44,7 +44,7 @@ async function redisChecks(config: ServeConfig): Promise<readonly Check[]> {
   } catch {
     return [{ name: 'redis reachable', ok: false, text: 'no answer: check REDIS_URL, and that Redis runs' }]
   } finally {
-    client.disconnect()
+    closeRedis(client)
   }
 }
 

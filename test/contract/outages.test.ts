@@ -72,6 +72,24 @@ t.test('nor does a master whose sentinels were away', async t => {
   t.equal(await firstKeys(master), ':0')
 })
 
+t.test('a fail-over announced while a client is still asking who the master is', async t => {
+  const deployment = await startSentinels()
+  const clock = new ManualClock()
+  const stores = openRedisStores(deployment, clock)
+  t.teardown(async () => {
+    await stores.close()
+    await deployment.stop()
+  })
+  await write(t, stores, clock, ada, 1)
+  const [master] = deployment.servers as [RedisServer]
+  const [silent, other] = deployment.sentinels as [RedisServer, RedisServer]
+  await silent.kill('SIGSTOP')
+  await ask(other.port, 'SENTINEL FAILOVER healthtap')
+  await ask(master.port, 'CLIENT KILL TYPE normal')
+  await answers(master.port, 'ROLE', /slave/)
+  await write(t, stores, clock, ada, 2)
+})
+
 t.test('a master that falls silent, its connections open, is left for the one that takes its place', async t => {
   const deployment = await startSentinels()
   const clock = new ManualClock()

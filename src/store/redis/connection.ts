@@ -88,19 +88,21 @@ export function connectRedis(address: RedisAddress): RedisClient {
     case 'single':
       return givesUpWaiting(new Redis(address.url, { ...options, enableAutoPipelining: true }))
     case 'sentinel':
-      return givesUpWaiting(
-        new Redis({
-          ...options,
-          ...address.auth,
-          sentinels: [...address.nodes],
-          name: address.name,
-          enableAutoPipelining: true,
-          sentinelCommandTimeout: CONNECT_TIMEOUT_MS,
-          sentinelRetryStrategy: options.retryStrategy,
-          // Tells of a fail-over where the old master still answers us: what is written there would be lost.
-          failoverDetector: true,
-          sentinelReconnectStrategy: () => SENTINEL_RECONNECT_MS,
-        }),
+      return neverStops(
+        givesUpWaiting(
+          new Redis({
+            ...options,
+            ...address.auth,
+            sentinels: [...address.nodes],
+            name: address.name,
+            enableAutoPipelining: true,
+            sentinelCommandTimeout: CONNECT_TIMEOUT_MS,
+            sentinelRetryStrategy: options.retryStrategy,
+            // Tells of a fail-over where the old master still answers us: what is written there would be lost.
+            failoverDetector: true,
+            sentinelReconnectStrategy: () => SENTINEL_RECONNECT_MS,
+          }),
+        ),
       )
     case 'cluster': {
       // No automatic pipelines: they throw past all callers where a slot has no master, and mix the slots of scripts.
@@ -117,11 +119,44 @@ export function connectRedis(address: RedisAddress): RedisClient {
 /** ioredis keeps commands for as long as there is no connection; here they fail while their callers still wait. */
 function givesUpWaiting<Client extends RedisClient>(client: Client): Client {
   const queue = client as unknown as { flushQueue(error: Error, which: { commandQueue: boolean }): void }
-  const timer = setInterval(() => {
+  const giveUp = () => {
     if (client.status === 'ready') return
     queue.flushQueue(Object.assign(new Error(), { code: 'NO_CONNECTION' }), { commandQueue: false })
-  }, LONGEST_WAIT_MS)
-  timer.unref()
-  client.once('end', () => clearInterval(timer))
+  }
+  let timer: NodeJS.Timeout | undefined
+  client.on('connecting', () => {
+    timer ??= setInterval(giveUp, LONGEST_WAIT_MS).unref()
+  })
+  client.on('end', () => {
+    clearInterval(timer)
+    timer = undefined
+  })
   return client
+}
+
+const closed = new WeakSet<RedisClient>()
+
+/**
+ * A client of ioredis that hears of a fail-over while it is still asking who the master is stops for good; this one goes
+ * on until it is closed by `closeRedis`.
+ */
+function neverStops(client: Redis): Redis {
+  client.on('end', () => {
+    if (closed.has(client)) return
+    // Where it fails, it says so as an `error` and ends again.
+    setTimeout(() => void (closed.has(client) || client.connect().catch(() => {})), RECONNECT_LONGEST_MS).unref()
+  })
+  return client
+}
+
+/** A second connection to the same servers, for what blocks the first. */
+export function anotherConnection(client: RedisClient): RedisClient {
+  if (client instanceof Cluster) return client.duplicate()
+  return neverStops(client.duplicate())
+}
+
+/** What still waits for an answer fails. */
+export function closeRedis(client: RedisClient): void {
+  closed.add(client)
+  client.disconnect()
 }

@@ -3,7 +3,7 @@ import type { Stores } from '../../ports/store.ts'
 import { createCodec } from '../codec.ts'
 import { authorizationExpiry, exchangeExpiry, pauseExpiry } from '../expiry.ts'
 import type { Sealer } from '../sealing.ts'
-import { connectRedis, type RedisAddress } from './connection.ts'
+import { closeRedis, connectRedis, type RedisAddress } from './connection.ts'
 import { createRedisGrantStore } from './grants.ts'
 import { type Finding, inspectRedis } from './inspection.ts'
 import { createKeys } from './keys.ts'
@@ -77,7 +77,7 @@ export function createRedisStores(options: RedisStoreOptions): Stores {
     },
     async close() {
       notices.close()
-      client.disconnect()
+      closeRedis(client)
     },
   }
 }

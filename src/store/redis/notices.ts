@@ -1,6 +1,5 @@
-import { Redis } from 'ioredis'
 import { createWaiters, type Waiters } from '../waiters.ts'
-import type { RedisClient } from './connection.ts'
+import { anotherConnection, closeRedis, type RedisClient } from './connection.ts'
 
 /** What other replicas tell: a connection of its own, since one that listens can do nothing else. */
 export interface Notices extends Pick<Waiters, 'wait'> {
@@ -11,12 +10,12 @@ export interface Notices extends Pick<Waiters, 'wait'> {
 /** Listens as soon as it can, and again after each break. While it cannot, nobody is woken: waiters look themselves. */
 export function createNotices(client: RedisClient, channel: string, onError: (error: Error) => void): Notices {
   const waiters = createWaiters()
-  const listener: RedisClient = client instanceof Redis ? client.duplicate() : client.duplicate()
+  const listener = anotherConnection(client)
   listener.on('error', onError)
   listener.on('message', (_channel, key) => waiters.wake(key))
   // Not heard just now is no failure: ioredis subscribes again with each new connection.
   const listen = () => void listener.subscribe(channel).catch(() => {})
   listener.on('ready', listen)
 
-  return { channel, wait: waiters.wait, close: () => listener.disconnect() }
+  return { channel, wait: waiters.wait, close: () => closeRedis(listener) }
 }
