@@ -3,7 +3,7 @@
  * version, with a refresh token that is spent. Whoever wrote the newer one still has it, and writes it again.
  */
 import type { Grant } from '../ports/records.ts'
-import { StoreUnavailable } from '../ports/store.ts'
+import { RecordUnreadable, StoreUnavailable } from '../ports/store.ts'
 import { type BrokerContext, change, keep } from './context.ts'
 import { hasGoneBack, restored } from './grant.ts'
 
@@ -60,13 +60,20 @@ export function createRecent(context: BrokerContext): Recent {
     return grant
   }
 
+  /** A record that does not open is left as it is, and is no reason not to look at the others. */
+  async function mendIfReadable(guid: string): Promise<void> {
+    await mend(guid).catch(error => {
+      if (!(error instanceof RecordUnreadable)) throw error
+    })
+  }
+
   async function verify(): Promise<void> {
     verifiedAtMs = clock.now()
     forgetOld()
     const guids = [...remembered.keys()]
     try {
       for (let start = 0; start < guids.length; start += READS_AT_ONCE) {
-        await Promise.all(guids.slice(start, start + READS_AT_ONCE).map(mend))
+        await Promise.all(guids.slice(start, start + READS_AT_ONCE).map(mendIfReadable))
       }
     } catch (error) {
       // The next time will do.

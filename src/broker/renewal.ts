@@ -7,7 +7,7 @@ import type { Rotation } from '../ports/journal.ts'
 import type { Failure } from '../ports/provider.ts'
 import type { Grant } from '../ports/records.ts'
 import type { Lane } from '../ports/slots.ts'
-import type { Stored } from '../ports/store.ts'
+import { type Stored, StoreUnavailable } from '../ports/store.ts'
 import type { Breaker } from './breaker.ts'
 import {
   type BrokerContext,
@@ -133,13 +133,19 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
   async function commit(rotation: Rotation, begun: Stored<Grant>): Promise<RenewalResult> {
     let known: Stored<Grant> | undefined = begun
     let journaled = false
+    const keepInJournal = async () => {
+      known = undefined
+      if (!journaled) journaled = await putInJournal(rotation)
+    }
     const result = await persist(
       context,
-      () => commitOnce(rotation, known),
-      async () => {
-        known = undefined
-        if (!journaled) journaled = await putInJournal(rotation)
-      },
+      () =>
+        commitOnce(rotation, known).catch(async error => {
+          // A record that came between and does not open: a later start, with the right keys, may know better.
+          if (!(error instanceof StoreUnavailable)) await keepInJournal()
+          throw error
+        }),
+      keepInJournal,
     )
     // An entry that stays is harmless: the next start finds that it was committed.
     if (journaled) await journal.remove(rotation).catch(() => {})

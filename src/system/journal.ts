@@ -28,6 +28,7 @@ export function createFileJournal(directory: string, codec: Codec, onUnreadable:
         await handle.close()
       }
       await rename(draft, file)
+      await syncDirectory(directory)
     },
 
     async remove(rotation) {
@@ -46,6 +47,16 @@ export function createFileJournal(directory: string, codec: Codec, onUnreadable:
       }
       return rotations.sort((first, second) => first.issuedAtMs - second.issuedAtMs)
     },
+  }
+}
+
+/** Until then a crash of the machine may forget the file's name. */
+async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory, 'r')
+  try {
+    await handle.sync()
+  } finally {
+    await handle.close()
   }
 }
 

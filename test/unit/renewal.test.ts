@@ -2,7 +2,7 @@ import t from 'tap'
 import type { Broker } from '../../src/broker/broker.ts'
 import type { Problem } from '../../src/errors.ts'
 import { Secret } from '../../src/ports/secret.ts'
-import { type Stores, StoreUnavailable } from '../../src/ports/store.ts'
+import { RecordUnreadable, type Stores, StoreUnavailable } from '../../src/ports/store.ts'
 import { createMemoryStores } from '../../src/store/memory.ts'
 import { createWorld, LEASE_MS, type World } from '../support/broker.ts'
 
@@ -208,21 +208,72 @@ t.test('a store that is away at the commit: the pair waits in the journal, and t
   await next.stop()
 })
 
-/** A memory store that can be taken away. */
-function createFlaky(): { stores: Stores; isAway: boolean } {
-  const flaky = { isAway: false, stores: undefined as unknown as Stores }
+t.test('a record that does not open at the commit: the pair waits in the journal until it does', async t => {
+  const flaky = createFlaky()
+  const world = createWorld({ stores: flaky.stores })
+  const broker = world.replica()
+  await expired(world, broker)
+  world.provider.next('refresh', () => {
+    flaky.unreadable = 'ada'
+    return world.provider.answer()
+  })
+  t.equal(await codeOf(broker.tokens.read('ada', null)), undefined, 'no problem of the contract: a fault')
+  t.equal(world.journal.kept.size, 1)
+  await broker.stop()
+
+  const next = world.replica()
+  await next.start()
+  await world.clock.advance(1_000)
+  t.equal(world.journal.kept.size, 1, 'a start that cannot open it either leaves it there')
+  await next.stop()
+  flaky.unreadable = null
+  const after = world.replica()
+  await after.start()
+  t.equal(world.journal.kept.size, 0)
+  t.equal((await after.tokens.read('ada', null)).version, 2)
+  t.equal(world.provider.times('refresh'), 1)
+  await after.stop()
+})
+
+t.test(
+  'one record that does not open keeps no other from being written again, nor the process from ending',
+  async t => {
+    const flaky = createFlaky()
+    const world = createWorld({ stores: flaky.stores })
+    const broker = world.replica()
+    for (const guid of ['ada', 'bob']) {
+      world.provider.next('exchange', () => world.provider.answer({ guid }))
+      await broker.exchanges.exchange({ code: new Secret(guid), redirectUri: 'https://app.example/cb' })
+    }
+    const before = await world.stores.grants.read('bob')
+    await world.clock.advance(LIFETIME_MS)
+    for (const guid of ['ada', 'bob']) await broker.tokens.read(guid, null)
+    const after = await world.stores.grants.read('bob')
+    await world.stores.grants.write('bob', after?.revision ?? 0, before?.record ?? null)
+    flaky.unreadable = 'ada'
+    await broker.stop()
+    t.match(await world.stores.grants.read('bob'), { record: { version: 2 } })
+  },
+)
+
+/** A memory store that can be taken away, or have one grant that does not open. */
+function createFlaky(): { stores: Stores; isAway: boolean; unreadable: string | null } {
+  const flaky = { isAway: false, unreadable: null as string | null, stores: undefined as unknown as Stores }
   // Expiry does not matter here: no record of these tests lives that long.
   const stores = createMemoryStores({ now: () => 1, sleep: async () => {} })
   const { grants } = stores
   const unlessAway = <T>(work: () => Promise<T>) => {
     return flaky.isAway ? Promise.reject(new StoreUnavailable('away')) : work()
   }
+  const ifReadable = <T>(guid: string, work: () => Promise<T>) => {
+    return flaky.unreadable === guid ? Promise.reject(new RecordUnreadable('sealed')) : unlessAway(work)
+  }
   flaky.stores = {
     ...stores,
     grants: {
-      read: guid => unlessAway(() => grants.read(guid)),
-      standing: guid => unlessAway(() => grants.standing(guid)),
-      write: (guid, ifRevision, next) => unlessAway(() => grants.write(guid, ifRevision, next)),
+      read: guid => ifReadable(guid, () => grants.read(guid)),
+      standing: guid => ifReadable(guid, () => grants.standing(guid)),
+      write: (guid, ifRevision, next) => ifReadable(guid, () => grants.write(guid, ifRevision, next)),
       claimDue: claim => unlessAway(() => grants.claimDue(claim)),
       list: page => unlessAway(() => grants.list(page)),
       settled: grants.settled,
