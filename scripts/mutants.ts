@@ -86,7 +86,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'what cannot be stored is not put into the journal',
     file: RENEWAL,
-    find: '        if (!journaled) journaled = await putInJournal(rotation)\n',
+    find: '      if (!journaled) journaled = await putInJournal(rotation)\n',
     replace: '',
   },
   {

@@ -1,5 +1,8 @@
 import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
+import { mutants } from '../../scripts/mutants.ts'
 import { DISASTERS, FAULTS, planOf } from './plan.ts'
 import { type Report, simulate } from './run.ts'
 
@@ -29,5 +32,13 @@ t.test('the same seed is the same run', async t => {
     const [first, second] = [await simulate(planOf(seed), 100_000), await simulate(planOf(seed), 100_000)]
     t.ok(first.trace.length > 50)
     t.equal(digest(first), digest(second))
+  }
+})
+
+t.test('each deliberate fault still finds its place in the engine; `npm run simulate:mutants` tries them', async t => {
+  t.ok(mutants.length >= 10)
+  for (const { name, file, find } of mutants) {
+    const text = readFileSync(join(import.meta.dirname, '../..', file), 'utf8')
+    t.equal(text.split(find).length - 1, 1, name)
   }
 })
