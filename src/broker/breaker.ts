@@ -7,7 +7,7 @@
  *   closed, outage ── invalid_client ▶ client_refused   ── a probe succeeds ──▶ closed, slowly at first
  */
 import { Problem } from '../errors.ts'
-import type { Outcome, Provider, TokenAnswer } from '../ports/provider.ts'
+import { askedToWaitSeconds, type Outcome, type Provider, type TokenAnswer } from '../ports/provider.ts'
 import type { Lane } from '../ports/slots.ts'
 import { PROVIDER, StoreUnavailable } from '../ports/store.ts'
 import { type BrokerPorts, change, keep, problemOf, secondsUntil, within } from './context.ts'
@@ -72,7 +72,8 @@ export function createBreaker(
   }
 
   function report(outcome: Outcome<unknown>, askedIn: number, knowsUsBy: readonly Kind[]): void {
-    if (outcome.kind === 'unavailable' && outcome.retryAfterSeconds !== null) pause(outcome.retryAfterSeconds)
+    const patienceSeconds = askedToWaitSeconds(outcome)
+    if (patienceSeconds !== null) pause(patienceSeconds)
     else if (askedIn === era) takeIntoAccount(outcome, knowsUsBy)
   }
 

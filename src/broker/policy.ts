@@ -86,7 +86,8 @@ export function rotatesAtMs(policy: RefreshPolicy, lifetime: Lifetime): number {
 export function retryAtMs(failure: {
   nowMs: number
   attempts: number
-  retryAfterMs: number | null
+  /** 0: the provider did not ask for any. */
+  retryAfterMs: number
   accessTokenExpiresAtMs: number
   fraction: number
 }): number {
@@ -94,7 +95,7 @@ export function retryAtMs(failure: {
   const waitMs = exponential * (0.5 + failure.fraction / 2)
   const lastChanceInMs = failure.accessTokenExpiresAtMs - failure.nowMs - 2 * BACKOFF_FIRST_MS
   const patientMs = lastChanceInMs > BACKOFF_FIRST_MS ? Math.min(waitMs, lastChanceInMs) : waitMs
-  const askedMs = Math.min(failure.retryAfterMs ?? 0, RETRY_AFTER_LONGEST_MS)
+  const askedMs = Math.min(failure.retryAfterMs, RETRY_AFTER_LONGEST_MS)
   return Math.round(failure.nowMs + Math.max(patientMs, askedMs))
 }
 

@@ -4,7 +4,7 @@
  */
 import { Problem } from '../errors.ts'
 import type { Rotation } from '../ports/journal.ts'
-import type { Failure } from '../ports/provider.ts'
+import { askedToWaitSeconds, type Failure } from '../ports/provider.ts'
 import type { Grant } from '../ports/records.ts'
 import type { Lane } from '../ports/slots.ts'
 import { type Stored, StoreUnavailable } from '../ports/store.ts'
@@ -236,11 +236,10 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
   }
 
   function nextTry(grant: Grant, failure: Failure, nowMs: number): number {
-    const retryAfterSeconds = failure.kind === 'unavailable' ? failure.retryAfterSeconds : null
     const backoff = retryAtMs({
       nowMs,
       attempts: (grant.lastError?.attempts ?? 0) + 1,
-      retryAfterMs: retryAfterSeconds === null ? null : retryAfterSeconds * 1000,
+      retryAfterMs: (askedToWaitSeconds(failure) ?? 0) * 1000,
       accessTokenExpiresAtMs: grant.accessTokenExpiresAtMs,
       fraction: context.random.fraction(),
     })

@@ -1,3 +1,4 @@
+import { askedToWaitSeconds } from '../ports/provider.ts'
 import type { Grant } from '../ports/records.ts'
 import { type BrokerContext, change, existing, keep, problemOf } from './context.ts'
 import { REVOCABLE_LIFE_MS } from './discards.ts'
@@ -54,7 +55,7 @@ export function createRevocations(context: BrokerContext, renewals: Renewals, gr
       if (outcome.kind !== 'ok') {
         const nowMs = clock.now()
         const attempts = (grant.lastError?.attempts ?? 0) + 1
-        const retryAfterMs = outcome.kind === 'unavailable' ? (outcome.retryAfterSeconds ?? 0) * 1000 : null
+        const retryAfterMs = (askedToWaitSeconds(outcome) ?? 0) * 1000
         const fraction = context.random.fraction()
         const { accessTokenExpiresAtMs } = grant
         const retryMs = retryAtMs({ nowMs, attempts, retryAfterMs, accessTokenExpiresAtMs, fraction })

@@ -22,18 +22,31 @@ export interface TokenAnswer {
  * - `rejected`: the provider refused what we presented (`invalid_grant`). Definite.
  * - `conflict`: the username is taken. Definite.
  * - `client_refused`: our credentials are wrong. Nothing was spent.
- * - `unavailable`: nothing was spent, a later try may succeed. `retryAfterSeconds` as the provider asked.
+ * - `unavailable`: nothing was spent, a later try may succeed.
  * - `refused`: a definite no that fits none of the above, or that we cannot read. Nothing was spent.
  * - `unknown`: it may have been done. `settled` says that the provider will not work on it any more (it answered).
  *   `unreadable`: it said 2xx, and the body made no sense.
+ *
+ * `retryAfterSeconds`: how long the provider asks us to wait (RFC 9110, section 10.2.3); null: it does not say.
  */
 export type Outcome<T> =
   | { readonly kind: 'ok'; readonly value: T }
   | { readonly kind: 'rejected' | 'conflict' | 'client_refused' | 'refused'; readonly upstream: Upstream }
   | { readonly kind: 'unavailable'; readonly upstream: Upstream; readonly retryAfterSeconds: number | null }
-  | { readonly kind: 'unknown'; readonly upstream: Upstream; readonly settled: boolean; readonly unreadable: boolean }
+  | {
+      readonly kind: 'unknown'
+      readonly upstream: Upstream
+      readonly settled: boolean
+      readonly unreadable: boolean
+      readonly retryAfterSeconds: number | null
+    }
 
 export type Failure = Exclude<Outcome<never>, { kind: 'ok' }>
+
+/** null: the provider does not ask for patience. */
+export function askedToWaitSeconds(outcome: Outcome<unknown>): number | null {
+  return 'retryAfterSeconds' in outcome ? outcome.retryAfterSeconds : null
+}
 
 /** HealthTap, as the broker sees it. Nothing here throws for what the provider did: every end is an `Outcome`. */
 export interface Provider {

@@ -12,6 +12,8 @@ export interface Answer {
   readonly body: string
   /** The `Retry-After` header; null: none. */
   readonly retryAfter: string | null
+  /** The `Date` header; null: none. */
+  readonly date: string | null
 }
 
 export type Operation = 'exchange' | 'refresh' | 'users' | 'revoke' | 'identity'
@@ -66,13 +68,13 @@ function failureOf(
 ): Exclude<Outcome<never>, { kind: 'ok' }> | null {
   const { status } = answer
   const upstream = upstreamOf(status, body)
-  const retryAfterSeconds = secondsOf(answer.retryAfter)
+  const retryAfterSeconds = retryAfterSecondsOf(answer)
   const kind = upstream.error === undefined ? undefined : OAUTH_ERRORS[upstream.error]
   if (kind === 'unavailable') return { kind, upstream, retryAfterSeconds }
   if (kind !== undefined) return { kind, upstream }
   if (status >= 200 && status < 300) return null
   if (status === 429) return { kind: 'unavailable', upstream, retryAfterSeconds }
-  if (status >= 500) return { kind: 'unknown', upstream, settled: true, unreadable: false }
+  if (status >= 500) return { kind: 'unknown', upstream, settled: true, unreadable: false, retryAfterSeconds }
   if (operation === 'users' && isNameTaken(status, body)) return { kind: 'conflict', upstream }
   // Provisioning lies behind HTTP Basic alone: there, 401 is about our credentials. The token endpoint always says more.
   if (operation === 'users' && status === 401) return { kind: 'client_refused', upstream }
@@ -133,12 +135,28 @@ function guidOf(value: unknown): string | null {
 }
 
 function unreadable(answer: Answer): Outcome<never> {
-  return { kind: 'unknown', upstream: { status: answer.status }, settled: true, unreadable: true }
+  return {
+    kind: 'unknown',
+    upstream: { status: answer.status },
+    settled: true,
+    unreadable: true,
+    retryAfterSeconds: null,
+  }
 }
 
-/** `Retry-After` in seconds (RFC 9110, section 10.2.3); its date form is left aside, since it needs the provider's clock. */
-function secondsOf(retryAfter: string | null): number | null {
-  return retryAfter !== null && /^\d{1,6}$/.test(retryAfter) ? Number(retryAfter) : null
+/** `Retry-After` (RFC 9110, section 10.2.3); its date form is by the provider's clock, which `Date` shows. */
+function retryAfterSecondsOf({ retryAfter, date }: Answer): number | null {
+  if (retryAfter === null) return null
+  if (/^\d{1,6}$/.test(retryAfter)) return Number(retryAfter)
+  const [untilMs, nowMs] = [timeOf(retryAfter), timeOf(date)]
+  return untilMs === null || nowMs === null ? null : Math.max(0, (untilMs - nowMs) / 1000)
+}
+
+/** RFC 9110, section 5.6.7; null: not in the one form that is still to be sent. */
+function timeOf(date: string | null): number | null {
+  const isDate = date !== null && /^\w{3}, \d{2} \w{3} \d{4} \d{2}:\d{2}:\d{2} GMT$/.test(date)
+  const timeMs = isDate ? Date.parse(date) : Number.NaN
+  return Number.isNaN(timeMs) ? null : timeMs
 }
 
 function parseObject(text: string): Readonly<Record<string, unknown>> | null {

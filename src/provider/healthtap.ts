@@ -74,16 +74,18 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
         dispatcher: agent,
         signal: AbortSignal.timeout(timeoutMs),
       })
-      const retryAfter = response.headers['retry-after']
+      const { date = null, 'retry-after': retryAfter = null } = response.headers
       return classify({
         status: response.statusCode,
         body: await response.body.text(),
         retryAfter: typeof retryAfter === 'string' ? retryAfter : null,
+        date: typeof date === 'string' ? date : null,
       })
     } catch (error) {
+      const silence = { upstream: {}, retryAfterSeconds: null }
       return neverSent(error)
-        ? { kind: 'unavailable', upstream: {}, retryAfterSeconds: null }
-        : { kind: 'unknown', upstream: {}, settled: false, unreadable: false }
+        ? { kind: 'unavailable', ...silence }
+        : { kind: 'unknown', settled: false, unreadable: false, ...silence }
     }
   }
 

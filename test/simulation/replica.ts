@@ -17,8 +17,14 @@ const STORE_DEADLINE_MS = 500
 const never = new Promise<never>(() => {})
 const rejected = { kind: 'rejected', upstream: { status: 400, error: 'invalid_grant' } } as const
 const clientRefused = { kind: 'client_refused', upstream: { status: 401, error: 'invalid_client' } } as const
-const unsettled = { kind: 'unknown', upstream: {}, settled: false, unreadable: false } as const
-const failed500 = { kind: 'unknown', upstream: { status: 500 }, settled: true, unreadable: false } as const
+const unsettled = { kind: 'unknown', upstream: {}, settled: false, unreadable: false, retryAfterSeconds: null } as const
+const failed500 = {
+  kind: 'unknown',
+  upstream: { status: 500 },
+  settled: true,
+  unreadable: false,
+  retryAfterSeconds: null,
+} as const
 const unreachable = { kind: 'unavailable', upstream: {}, retryAfterSeconds: null } as const
 
 /** Stays when a process dies: the disk. */

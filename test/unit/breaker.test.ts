@@ -10,7 +10,13 @@ import { ScriptedProvider } from '../support/provider.ts'
 
 const TOKEN = new Secret('refresh')
 const CONCURRENCY = 8
-const lost = { kind: 'unknown', upstream: { status: 500 }, settled: true, unreadable: false } as const
+const lost = {
+  kind: 'unknown',
+  upstream: { status: 500 },
+  settled: true,
+  unreadable: false,
+  retryAfterSeconds: null,
+} as const
 const html = { kind: 'refused', upstream: { status: 404 } } as const
 const refusedClient = { kind: 'client_refused', upstream: { status: 401, error: 'invalid_client' } } as const
 const rejected = { kind: 'rejected', upstream: { status: 400, error: 'invalid_grant' } } as const
@@ -169,6 +175,9 @@ t.test('Retry-After pauses all replicas, renewals and revocations, for as long a
   t.equal(await breaker.tend(), 1)
   t.equal(await other.whyNot('reader'), null)
   t.strictSame(types(), ['provider.paused'])
+
+  await refresh({ ...lost, upstream: { status: 503 }, retryAfterSeconds: 30 })
+  t.equal((await other.whyNot('reader'))?.retryAfterSeconds, 30, 'also where it may have done what was asked')
 })
 
 t.test('a pause is never longer than five minutes, and a shorter one does not cut a longer one', async t => {

@@ -24,8 +24,8 @@ const DOCUMENTED = {
 const HTML = '<!DOCTYPE html>\n<html><head><title>We are sorry, but something went wrong (500)</title></head></html>'
 const OPERATIONS: readonly Operation[] = ['exchange', 'refresh', 'users', 'revoke', 'identity']
 
-function answer(status: number, body: unknown, retryAfter: string | null = null): Answer {
-  return { status, body: typeof body === 'string' ? body : JSON.stringify(body), retryAfter }
+function answer(status: number, body: unknown, retryAfter: string | null = null, date: string | null = null): Answer {
+  return { status, body: typeof body === 'string' ? body : JSON.stringify(body), retryAfter, date }
 }
 
 function classify(operation: Operation, given: Answer): Outcome<unknown> {
@@ -77,6 +77,8 @@ t.test('an OAuth error decides, not the status', async t => {
   t.equal(classify('refresh', answer(200, { error: 'invalid_grant' })).kind, 'rejected', 'not even by 200')
 })
 
+const DATE = 'Wed, 21 Oct 2026 07:28:00 GMT'
+const SOON = 'Wed, 21 Oct 2026 07:29:30 GMT'
 const settled = { kind: 'unknown', settled: true, unreadable: false }
 const unreadable = { kind: 'unknown', settled: true, unreadable: true }
 const unavailable = { kind: 'unavailable', retryAfterSeconds: null }
@@ -86,7 +88,7 @@ t.test('answers without an OAuth error', async t => {
     { name: 'a failure page', given: answer(500, HTML), is: settled },
     { name: 'its JSON form', given: answer(500, { status: 500, error: 'Internal Server Error' }), is: settled },
     { name: 'a gateway in between', given: answer(502, '<html>Bad Gateway</html>'), is: settled },
-    { name: 'maintenance', given: answer(503, '', '120'), is: settled },
+    { name: 'maintenance', given: answer(503, '', '120'), is: { ...settled, retryAfterSeconds: 120 } },
     { name: 'a deadline in between', given: answer(504, ''), is: settled },
     { name: 'malformed JSON, it says', given: answer(400, ''), is: { kind: 'refused' } },
     { name: 'wrong path or method', given: answer(404, ''), is: { kind: 'refused' } },
@@ -95,7 +97,11 @@ t.test('answers without an OAuth error', async t => {
     { name: 'too many', given: answer(429, ''), is: unavailable },
     { name: 'too many, with a time', given: answer(429, '', '7'), is: { ...unavailable, retryAfterSeconds: 7 } },
     { name: 'at once again', given: answer(429, HTML, '0'), is: { ...unavailable, retryAfterSeconds: 0 } },
-    { name: 'with a date', given: answer(429, '', 'Wed, 21 Oct 2026 07:28:00 GMT'), is: unavailable },
+    { name: 'until a date', given: answer(429, '', SOON, DATE), is: { ...unavailable, retryAfterSeconds: 90 } },
+    { name: 'until one gone by', given: answer(429, '', DATE, SOON), is: { ...unavailable, retryAfterSeconds: 0 } },
+    { name: 'until a date, by no clock', given: answer(429, '', SOON), is: unavailable },
+    { name: 'until no date', given: answer(429, '', 'Wed, 99 Oct 2026 07:28:00 GMT', DATE), is: unavailable },
+    { name: 'until a date in words', given: answer(429, '', 'tomorrow', DATE), is: unavailable },
     { name: 'with nonsense', given: answer(429, '', '-1'), is: unavailable },
     { name: 'in JSON', given: answer(429, { error: 'Rate limit', guid: 1 }, '3'), is: { retryAfterSeconds: 3 } },
   ]

@@ -87,7 +87,7 @@ t.test('a token may be kept until it is due, or until readers would not be given
 const failure = {
   nowMs: NOW,
   attempts: 1,
-  retryAfterMs: null,
+  retryAfterMs: 0,
   accessTokenExpiresAtMs: NOW + 7_200_000,
   fraction: 1,
 }
