@@ -140,8 +140,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'the breaker never closes',
     file: 'src/broker/breaker.ts',
-    find: 'if (open !== null) turn(null)\n        else allowance',
-    replace: 'allowance',
+    find: 'if (open !== null) turn(null)\n        else standTrial()',
+    replace: 'standTrial()',
   },
   {
     name: 'readers are not told what came of a renewal elsewhere, and do not look',

@@ -11,6 +11,7 @@ export const WAYS = [
   'pause Redis',
   'fail over',
   'provider outage',
+  'outage of refreshes alone',
   'too many requests',
   'lose answers',
   '500 after the commit',
@@ -63,6 +64,11 @@ export async function strike(chaos: Chaos, way: Way): Promise<void> {
       await chaos.failOver()
       break
     case 'provider outage':
+      for (const operation of ['refresh', 'exchange', 'users', 'revoke'] as const)
+        await chaos.sandbox.addFault({ operation, kind: 'status_before', status: 503 })
+      await chaos.quiet(8_000)
+      break
+    case 'outage of refreshes alone':
       await chaos.sandbox.addFault({ operation: 'refresh', kind: 'status_before', status: 503 })
       await chaos.quiet(8_000)
       break

@@ -5,6 +5,9 @@
  *
  *   closed ── 5 failures in a row ──▶ outage            ── a probe succeeds ──▶ closed, slowly at first
  *   closed, outage ── invalid_client ▶ client_refused   ── a probe succeeds ──▶ closed, slowly at first
+ *
+ * A probe says nothing about refreshes alone. So closed by a probe is closed on trial: until something else succeeds, one
+ * failure opens it again, and probes go on as seldom as they had become.
  */
 import { Problem } from '../errors.ts'
 import { askedToWaitSeconds, type Outcome, type Provider, type TokenAnswer } from '../ports/provider.ts'
@@ -50,6 +53,10 @@ export function createBreaker(
   /** Grows when it opens or closes: an answer to what was asked before says nothing about now. */
   let era = 0
   let failures = 0
+  /** Nothing but a probe has succeeded yet since it was open. */
+  let isOnTrial = false
+  /** It did not stand its last trial. */
+  let hasRelapsed = false
   /** Renewals at once: after trouble one, and one more each time as many as are allowed have succeeded. */
   let allowance = concurrency
   let pausedUntilMs = 0
@@ -63,12 +70,19 @@ export function createBreaker(
     if (open === 'client_refused' && next === null) events.emit({ type: 'client.accepted' })
     if (next === 'outage') events.emit({ type: 'provider.unavailable' })
     if (next === 'client_refused') events.emit({ type: 'client.refused' })
+    hasRelapsed = next !== null && open === null && isOnTrial
+    isOnTrial = next === null
+    if (next !== null && !hasRelapsed) probes = 0
     open = next
     era += 1
     failures = 0
-    probes = 0
     allowance = 1
-    nextProbeAtMs = clock.now() + PROBE_FIRST_MS
+    nextProbeAtMs = clock.now() + nextProbeInMs()
+  }
+
+  function nextProbeInMs(): number {
+    const waitMs = Math.min(PROBE_LONGEST_MS, PROBE_FIRST_MS * 2 ** Math.min(probes, 10))
+    return waitMs * (0.5 + random.fraction() / 2)
   }
 
   function report(outcome: Outcome<unknown>, askedIn: number, knowsUsBy: readonly Kind[]): void {
@@ -86,7 +100,7 @@ export function createBreaker(
         failures = 0
         if (open === 'client_refused' && !knowsUsBy.includes(outcome.kind)) return
         if (open !== null) turn(null)
-        else allowance = Math.min(concurrency, allowance + 1 / Math.floor(allowance))
+        else standTrial()
         return
       case 'client_refused':
         if (open !== 'client_refused') turn('client_refused')
@@ -100,7 +114,12 @@ export function createBreaker(
         }
     }
     failures += 1
-    if (failures >= FAILURES_TO_OPEN && open === null) turn('outage')
+    if (open === null && (isOnTrial || failures >= FAILURES_TO_OPEN)) turn('outage')
+  }
+
+  function standTrial(): void {
+    isOnTrial = false
+    allowance = Math.min(concurrency, allowance + 1 / Math.floor(allowance))
   }
 
   function pause(seconds: number): void {
@@ -137,8 +156,14 @@ export function createBreaker(
     probedAtMs = clock.now()
     report(await provider.probe(), askedIn, ['ok'])
     probes += 1
-    const waitMs = Math.min(PROBE_LONGEST_MS, PROBE_FIRST_MS * 2 ** Math.min(probes, 10))
-    nextProbeAtMs = clock.now() + waitMs * (0.5 + random.fraction() / 2)
+    nextProbeAtMs = clock.now() + nextProbeInMs()
+  }
+
+  function isTimeToProbe(lane: Lane): boolean {
+    const nowMs = clock.now()
+    if (open === null || isPaused()) return false
+    if (lane === 'reader' && !hasRelapsed) return nowMs - probedAtMs >= READERS_PROBE_EVERY_MS
+    return nowMs >= nextProbeAtMs
   }
 
   function problem(): Problem | null {
@@ -189,7 +214,7 @@ export function createBreaker(
 
     async whyNot(lane) {
       if (lane === 'reader') await look()
-      if (open !== null && lane === 'reader' && !isPaused() && clock.now() - probedAtMs >= READERS_PROBE_EVERY_MS) {
+      if (lane === 'reader' && isTimeToProbe(lane)) {
         await within({ clock }, clock.now() + READER_WAITS_MS, probe)
       }
       return problem()
@@ -200,7 +225,7 @@ export function createBreaker(
         if (!(error instanceof StoreUnavailable)) throw error
       })
       if (isPaused()) return 0
-      if (open !== null && clock.now() >= nextProbeAtMs) await probe()
+      if (isTimeToProbe('background')) await probe()
       return open === null ? Math.floor(allowance) : 0
     },
 

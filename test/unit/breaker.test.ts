@@ -88,6 +88,29 @@ t.test('after an outage the number of renewals at once grows with each that succ
   t.equal(await breaker.tend(), CONCURRENCY, 'and no further')
 })
 
+t.test('where probes succeed and renewals fail: one renewal is risked at a time, and ever more seldom', async t => {
+  const { breaker, clock, provider, refresh } = setUp()
+  await refresh(lost, 5)
+  let renewals = 0
+  for (let tick = 0; tick < 600; tick += 1) {
+    await clock.advance(100)
+    await breaker.tend()
+    const lane = tick % 2 === 0 ? 'reader' : 'background'
+    if ((await breaker.whyNot(lane)) !== null) continue
+    renewals += 1
+    await refresh(lost)
+    t.equal(breaker.trouble(), 'outage', 'one failure is enough')
+  }
+  t.ok(renewals >= 10 && renewals <= 25, `${renewals} renewals in a minute`)
+  t.equal(provider.times('probe'), renewals)
+
+  await clock.advance(5_000)
+  await breaker.tend()
+  await breaker.provider.refresh(TOKEN)
+  await refresh(lost, 4)
+  t.equal(breaker.trouble(), null, 'one that succeeds, and all is as before')
+})
+
 t.test('refused credentials: one alarm however many are refused, and it ends when they are taken again', async t => {
   const { breaker, clock, provider, refresh, types } = setUp()
   await refresh(refusedClient, 20)
