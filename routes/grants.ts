@@ -151,7 +151,7 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
             expires_in: { ...Seconds, description: 'Seconds the access token still lives.', examples: [7199] },
             scope: Type.Optional(Scope),
             username: Type.Optional(Username),
-            refresh_token_expires_in: Type.Optional(Seconds),
+            refresh_token_expires_in: Type.Optional({ ...Seconds, minimum: 1 }),
           },
           { additionalProperties: false },
         ),

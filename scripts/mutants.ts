@@ -72,6 +72,18 @@ export const mutants: readonly Mutant[] = [
     replace: '',
   },
   {
+    name: 'a grant is ended although somebody else may still bring its pair',
+    file: RENEWAL,
+    find: 'const definite = isRejected && (base.doubtUntilMs === null || base.doubtUntilMs <= nowMs)',
+    replace: 'const definite = isRejected',
+  },
+  {
+    name: 'the request is sent however long ago the lease was taken',
+    file: RENEWAL,
+    find: 'if (issuedAtMs - (grant.attempt?.startedAtMs ?? 0) > policy.sendWithinMs) return await giveBack(begun)',
+    replace: 'void giveBack',
+  },
+  {
     name: 'a grant that was ended is not revived by the pair that comes late',
     file: RENEWAL,
     find: 'won = grant !== null && isReplacedBy(grant, rotation)',
@@ -140,8 +152,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'the breaker never closes',
     file: 'src/broker/breaker.ts',
-    find: 'if (open !== null) turn(null)\n        else standTrial()',
-    replace: 'standTrial()',
+    find: 'if (open !== null) return void turn(null)\n',
+    replace: '\n',
   },
   {
     name: 'readers are not told what came of a renewal elsewhere, and do not look',

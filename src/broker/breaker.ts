@@ -7,17 +7,21 @@
  *   closed, outage ── invalid_client ▶ client_refused   ── a probe succeeds ──▶ closed, slowly at first
  *
  * A probe says nothing about refreshes alone. So closed by a probe is closed on trial: until something else succeeds, one
- * failure opens it again, and probes go on as seldom as they had become.
+ * failure opens it again, and probes go on as seldom as they had become. The events tell of the trouble as a whole, with
+ * its relapses: once when it begins, and once when a trial has been stood.
  */
 import { Problem } from '../errors.ts'
 import { askedToWaitSeconds, type Outcome, type Provider, type TokenAnswer } from '../ports/provider.ts'
 import type { Lane } from '../ports/slots.ts'
 import { PROVIDER, StoreUnavailable } from '../ports/store.ts'
 import { type BrokerPorts, change, keep, problemOf, secondsUntil, within } from './context.ts'
+import { RETRY_AFTER_LONGEST_MS } from './policy.ts'
 
 type Kind = Outcome<unknown>['kind']
 
-export type Trouble = 'outage' | 'client_refused' | 'paused'
+type Cause = 'outage' | 'client_refused'
+
+export type Trouble = Cause | 'paused'
 
 export interface Breaker {
   /**
@@ -37,10 +41,12 @@ const FAILURES_TO_OPEN = 5
 const PROBE_FIRST_MS = 1_000
 /** One request from each replica: that is no load, and a provider that is back is found soon. */
 const PROBE_LONGEST_MS = 5_000
+/** After a relapse a renewal follows each probe, and a refresh token is risked. */
+const PROBE_LONGEST_AFTER_RELAPSE_MS = 15_000
+/** Without a failure for so long, and with nothing to do by which to stand it, a trial is over too. */
+const TRIAL_MS = 30_000
 const READERS_PROBE_EVERY_MS = 250
 const READER_WAITS_MS = 2_000
-/** A provider that asks for more patience than this is asked again anyway. */
-const LONGEST_PAUSE_MS = 300_000
 
 export function createBreaker(
   ports: Pick<BrokerPorts, 'clock' | 'random' | 'stores' | 'events' | 'provider'>,
@@ -49,13 +55,14 @@ export function createBreaker(
 ): Breaker {
   const { clock, events, provider, random } = ports
   const { pauses } = ports.stores
-  let open: Exclude<Trouble, 'paused'> | null = null
+  let open: Cause | null = null
   /** Grows when it opens or closes: an answer to what was asked before says nothing about now. */
   let era = 0
   let failures = 0
-  /** Nothing but a probe has succeeded yet since it was open. */
-  let isOnTrial = false
-  /** It did not stand its last trial. */
+  /** What it was open for before the trial; null: nothing, or the trial has been stood. */
+  let triedFor: Cause | null = null
+  let closedAtMs = 0
+  /** A trial of this trouble was not stood. */
   let hasRelapsed = false
   /** Renewals at once: after trouble one, and one more each time as many as are allowed have succeeded. */
   let allowance = concurrency
@@ -65,14 +72,18 @@ export function createBreaker(
   let nextProbeAtMs = 0
   let probing: Promise<void> | null = null
 
-  function turn(next: typeof open): void {
-    if (open === 'outage') events.emit({ type: 'provider.available' })
-    if (open === 'client_refused' && next === null) events.emit({ type: 'client.accepted' })
-    if (next === 'outage') events.emit({ type: 'provider.unavailable' })
-    if (next === 'client_refused') events.emit({ type: 'client.refused' })
-    hasRelapsed = next !== null && open === null && isOnTrial
-    isOnTrial = next === null
-    if (next !== null && !hasRelapsed) probes = 0
+  function turn(next: Cause | null): void {
+    const before: Cause | null = open ?? triedFor
+    if (next !== null && next !== before) {
+      if (before !== null) isOver(before)
+      events.emit({ type: next === 'outage' ? 'provider.unavailable' : 'client.refused' })
+      probes = 0
+      hasRelapsed = false
+    } else if (next !== null) {
+      hasRelapsed = true
+    }
+    triedFor = next === null ? before : null
+    if (next === null) closedAtMs = clock.now()
     open = next
     era += 1
     failures = 0
@@ -80,15 +91,22 @@ export function createBreaker(
     nextProbeAtMs = clock.now() + nextProbeInMs()
   }
 
+  function isOver(cause: Cause): void {
+    events.emit({ type: cause === 'outage' ? 'provider.available' : 'client.accepted' })
+  }
+
   function nextProbeInMs(): number {
-    const waitMs = Math.min(PROBE_LONGEST_MS, PROBE_FIRST_MS * 2 ** Math.min(probes, 10))
+    const longestMs = hasRelapsed ? PROBE_LONGEST_AFTER_RELAPSE_MS : PROBE_LONGEST_MS
+    const waitMs = Math.min(longestMs, PROBE_FIRST_MS * 2 ** Math.min(probes, 10))
     return waitMs * (0.5 + random.fraction() / 2)
   }
 
   function report(outcome: Outcome<unknown>, askedIn: number, knowsUsBy: readonly Kind[]): void {
-    const patienceSeconds = askedToWaitSeconds(outcome)
-    if (patienceSeconds !== null) pause(patienceSeconds)
-    else if (askedIn === era) takeIntoAccount(outcome, knowsUsBy)
+    const patienceSeconds = askedToWaitSeconds(outcome) ?? 0
+    if (patienceSeconds > 0) pause(patienceSeconds)
+    // Too many requests: it works, and that is all there is to it. What fails and asks for patience fails all the same.
+    const isBusy = outcome.kind === 'unavailable' && patienceSeconds > 0
+    if (askedIn === era && !isBusy) takeIntoAccount(outcome, knowsUsBy)
   }
 
   /** `knowsUsBy`: the outcomes of this request by which the provider has looked at our credentials, and taken them. */
@@ -98,9 +116,10 @@ export function createBreaker(
       case 'rejected':
       case 'conflict':
         failures = 0
-        if (open === 'client_refused' && !knowsUsBy.includes(outcome.kind)) return
-        if (open !== null) turn(null)
-        else standTrial()
+        if ((open ?? triedFor) === 'client_refused' && !knowsUsBy.includes(outcome.kind)) return
+        if (open !== null) return void turn(null)
+        endTrial()
+        allowance = Math.min(concurrency, allowance + 1 / Math.floor(allowance))
         return
       case 'client_refused':
         if (open !== 'client_refused') turn('client_refused')
@@ -114,16 +133,17 @@ export function createBreaker(
         }
     }
     failures += 1
-    if (open === null && (isOnTrial || failures >= FAILURES_TO_OPEN)) turn('outage')
+    if (open === null && (triedFor !== null || failures >= FAILURES_TO_OPEN)) turn('outage')
   }
 
-  function standTrial(): void {
-    isOnTrial = false
-    allowance = Math.min(concurrency, allowance + 1 / Math.floor(allowance))
+  function endTrial(): void {
+    if (triedFor !== null) isOver(triedFor)
+    triedFor = null
+    hasRelapsed = false
   }
 
   function pause(seconds: number): void {
-    const untilMs = clock.now() + Math.min(seconds * 1000, LONGEST_PAUSE_MS)
+    const untilMs = clock.now() + Math.min(seconds * 1000, RETRY_AFTER_LONGEST_MS)
     if (untilMs <= pausedUntilMs) return
     pausedUntilMs = untilMs
     allowance = 1
@@ -224,11 +244,12 @@ export function createBreaker(
       await look().catch(error => {
         if (!(error instanceof StoreUnavailable)) throw error
       })
+      if (open === null && triedFor !== null && clock.now() - closedAtMs >= TRIAL_MS) endTrial()
       if (isPaused()) return 0
       if (isTimeToProbe('background')) await probe()
       return open === null ? Math.floor(allowance) : 0
     },
 
-    trouble: () => open ?? (isPaused() ? 'paused' : null),
+    trouble: () => open ?? (hasRelapsed ? triedFor : null) ?? (isPaused() ? 'paused' : null),
   }
 }

@@ -61,11 +61,13 @@ export function createBroker(settings: BrokerSettings, ports: BrokerPorts): Brok
   const revocations = createRevocations(context, renewals, grants)
   const refresher = createRefresher(context, breaker, recent, renewals, revocations)
 
-  const exchanges = createExchanges(context, authorizations, grants, discards)
+  const tokens = createTokens(context, renewals, recent)
+  const exchanges = createExchanges(context, authorizations, grants, tokens, discards)
+  const provisionings = createProvisionings(context, grants, tokens)
 
   let replaying: Promise<void> = Promise.resolve()
 
-  /** With the store away at the start: nothing is renewed before what is known already has been stored. */
+  /** With the store away at the start: nothing is renewed ahead of time before what is known already has been stored. */
   async function replayLater(rotations: readonly Rotation[]): Promise<void> {
     for (const rotation of rotations) {
       try {
@@ -82,8 +84,8 @@ export function createBroker(settings: BrokerSettings, ports: BrokerPorts): Brok
     authorizations,
     callbacks: createCallbacks(authorizations, exchanges),
     exchanges,
-    provisionings: createProvisionings(context, grants),
-    tokens: createTokens(context, renewals, recent),
+    provisionings,
+    tokens,
     grants,
     revocations,
     policy: settings.policy,
@@ -91,7 +93,9 @@ export function createBroker(settings: BrokerSettings, ports: BrokerPorts): Brok
     async start() {
       const postponed: Rotation[] = []
       for (const rotation of await ports.journal.entries()) {
-        await renewals.replay(rotation).catch(() => postponed.push(rotation))
+        // One that the store does not take is enough: a start does not wait for a store that is away.
+        if (postponed.length > 0) postponed.push(rotation)
+        else await renewals.replay(rotation).catch(() => postponed.push(rotation))
       }
       if (postponed.length === 0) refresher.start()
       else replaying = replayLater(postponed)
@@ -100,7 +104,7 @@ export function createBroker(settings: BrokerSettings, ports: BrokerPorts): Brok
       closing.abort()
       await replaying
       await refresher.stopped()
-      await renewals.idle()
+      await Promise.all([exchanges.idle(), provisionings.idle(), renewals.idle()])
       await recent.verify()
       await discards.idle()
     },

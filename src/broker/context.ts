@@ -145,6 +145,13 @@ export function existing(grant: Grant | null, guid: string): Grant {
   return grant
 }
 
+/** The grant, where its token may be answered. Throws `grant_not_found`, `reauthorization_required`. */
+export function usable(grant: Grant | null, guid: string): Grant {
+  const found = existing(grant, guid)
+  if (found.status === 'reauthorization_required') throw reauthorizationRequired(guid)
+  return found
+}
+
 export function reauthorizationRequired(guid: string): Problem {
   const detail = `HealthTap has ended the grant of ${guid}. The person has to authorize again: POST /v1/authorizations.`
   return new Problem('reauthorization_required', detail)

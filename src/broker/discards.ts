@@ -1,5 +1,6 @@
 import type { TokenPair } from '../ports/records.ts'
 import type { BrokerContext } from './context.ts'
+import { lifetimeMs } from './policy.ts'
 
 /** Revokes pairs that nobody needs any more: replaced by a new authorization, or brought by the loser of a race. */
 export interface Discards {
@@ -37,8 +38,7 @@ export function createDiscards(context: BrokerContext): Discards {
         if (refreshed.kind === 'rejected') return confirm(guid, true)
         if (refreshed.kind !== 'ok') continue
         current = refreshed.value.pair
-        const { expiresInSeconds } = refreshed.value
-        expiresAtMs = sentAtMs + (expiresInSeconds === null ? policy.defaultLifetimeMs : expiresInSeconds * 1000)
+        expiresAtMs = sentAtMs + lifetimeMs(policy, refreshed.value)
       }
       const revoked = await slots.run('background', () => provider.revoke(current.refreshToken))
       if (revoked.kind === 'ok') return confirm(guid, true)

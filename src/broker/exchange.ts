@@ -8,10 +8,12 @@ import type { Failure, TokenAnswer } from '../ports/provider.ts'
 import type { Authorization, Exchange, Grant } from '../ports/records.ts'
 import type { Secret } from '../ports/secret.ts'
 import { type Authorizations, checkRedirectUri, OUTCOME_LIFE_MS } from './authorizations.ts'
-import { type BrokerContext, change, existing, keep, persist, problemOf, watch, within } from './context.ts'
+import { type BrokerContext, change, keep, persist, problemOf, watch, within } from './context.ts'
 import type { Discards } from './discards.ts'
 import type { Grants } from './grants.ts'
 import { type Resolved, resolveGuid } from './identity.ts'
+import { lifetimeMs } from './policy.ts'
+import type { Tokens } from './tokens.ts'
 
 export interface ExchangeRequest {
   readonly code: Secret
@@ -30,12 +32,15 @@ export interface Exchanged {
 export interface Exchanges {
   /** Throws the problems of `POST /v1/grants`. */
   exchange(request: ExchangeRequest): Promise<Exchanged>
+  /** Resolves when nothing is under way any more. */
+  idle(): Promise<void>
 }
 
 export function createExchanges(
   context: BrokerContext,
   authorizations: Authorizations,
   grants: Grants,
+  tokens: Tokens,
   discards: Discards,
 ): Exchanges {
   const { clock, client, policy, provider, slots } = context
@@ -86,8 +91,7 @@ export function createExchanges(
       })
       if (mine) return await perform(key, request, authorization)
       const known = stored?.record
-      if (known?.status === 'done')
-        return { grant: existing(await grants.read(known.guid), known.guid), created: false }
+      if (known?.status === 'done') return { grant: await tokens.read(known.guid, null), created: false }
       if (known?.status === 'failed') throw new Problem(known.code, known.detail)
       const untilMs = known?.leaseUntilMs ?? clock.now()
       await watch(context, exchanges, key, untilMs, seen => seen?.status !== 'under_way')
@@ -151,8 +155,7 @@ export function createExchanges(
 
   /** Tokens came, and nobody may have them. */
   function giveBack(answer: TokenAnswer, issuedAtMs: number): void {
-    const lifetimeMs = answer.expiresInSeconds === null ? policy.defaultLifetimeMs : answer.expiresInSeconds * 1000
-    discards.discard(answer.guid ?? '(unresolved)', answer.pair, issuedAtMs + lifetimeMs)
+    discards.discard(answer.guid ?? '(unresolved)', answer.pair, issuedAtMs + lifetimeMs(policy, answer))
   }
 
   async function turnedAway(key: string, authorization: Authorization | null, problem: Problem): Promise<Problem> {
@@ -178,7 +181,12 @@ export function createExchanges(
     await persist(context, () => authorizations.conclude(authorization.state, result))
   }
 
-  return { exchange }
+  return {
+    exchange,
+    async idle() {
+      while (underWay.size > 0) await Promise.allSettled(underWay.values())
+    },
+  }
 }
 
 const outcomeUnknown = {

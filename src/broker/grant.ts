@@ -16,7 +16,8 @@
  *                                                               attempt in doubt
  *   rested      active                active, not due           the background: nobody reads it          grant.rested
  *   touched     active                active, due again         a reader, once in a while                (none)
- *   restored    an older version      active, newest version    who wrote the newest, and finds it gone  grant.restored
+ *   restored    an older version, or  active, newest version    who wrote the newest, and finds it gone  grant.restored
+ *               (nothing, not removed)
  *   revoking    any                   revoking                  DELETE                                   grant.revoking
  *   (removed)   revoking              (nothing)                 the provider has confirmed               grant.revoked
  *
@@ -28,7 +29,7 @@ import type { Rotation } from '../ports/journal.ts'
 import type { TokenAnswer } from '../ports/provider.ts'
 import type { Grant, GrantOrigin } from '../ports/records.ts'
 import type { Secret } from '../ports/secret.ts'
-import { type RefreshPolicy, refreshDueAtMs, restingDueAtMs } from './policy.ts'
+import { lifetimeMs, type RefreshPolicy, refreshDueAtMs, restingDueAtMs } from './policy.ts'
 
 /** What a new authorization brought: by exchange, provisioning or import. */
 export interface Authorized {
@@ -165,8 +166,9 @@ export function isOutranked(current: Grant, authorizedAtMs: number): boolean {
   return (current.authorizedAtMs ?? 0) > authorizedAtMs
 }
 
-export function restored(current: Grant, newer: Grant, nowMs: number): Grant {
-  const revoking = current.status === 'revoking'
+/** `current` null: the store has not even kept the first write of it. */
+export function restored(current: Grant | null, newer: Grant, nowMs: number): Grant {
+  const revoking = current?.status === 'revoking'
   const dueAtMs = revoking ? nowMs : newer.refreshDueAtMs
   return { ...newer, status: revoking ? 'revoking' : 'active', attempt: null, dueAtMs, updatedAtMs: nowMs }
 }
@@ -221,11 +223,10 @@ function fingerprint(secret: Secret): string {
 }
 
 function lifetimes(policy: RefreshPolicy, guid: string, answer: TokenAnswer, issuedAtMs: number) {
-  const lifetimeMs = answer.expiresInSeconds === null ? policy.defaultLifetimeMs : answer.expiresInSeconds * 1000
   const refreshLifetimeSeconds = answer.refreshTokenExpiresInSeconds
   const times = {
     issuedAtMs,
-    accessTokenExpiresAtMs: issuedAtMs + lifetimeMs,
+    accessTokenExpiresAtMs: issuedAtMs + lifetimeMs(policy, answer),
     refreshTokenExpiresAtMs: refreshLifetimeSeconds === null ? null : issuedAtMs + refreshLifetimeSeconds * 1000,
   }
   return { ...times, refreshDueAtMs: refreshDueAtMs(policy, { guid, ...times }) }

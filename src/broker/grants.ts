@@ -2,7 +2,7 @@ import { Problem } from '../errors.ts'
 import type { TokenAnswer } from '../ports/provider.ts'
 import type { Grant, GrantStatus, Provisioning, TokenPair } from '../ports/records.ts'
 import { ABSENT, type GrantPage } from '../ports/store.ts'
-import { type BrokerContext, change, existing, keep, persist } from './context.ts'
+import { type BrokerContext, change, existing, keep, persist, usable } from './context.ts'
 import type { Discards } from './discards.ts'
 import { type Authorized, authorized, isOutranked } from './grant.ts'
 import type { Recent } from './recent.ts'
@@ -23,7 +23,9 @@ export interface GrantImport {
 export interface Grants {
   /** Stores what an authorization brought, and discards the pair it takes the place of. Does not give up. */
   install(by: Authorized): Promise<Grant>
-  /** A grant, whatever its status. Throws `grant_not_found`. */
+  /** A grant, whatever its status; null: there is none. */
+  find(guid: string): Promise<Grant | null>
+  /** The same. Throws `grant_not_found`. */
   read(guid: string): Promise<Grant>
   /** Throws `validation_failed` for a cursor that was not given out here. */
   list(query: GrantQuery): Promise<GrantPage>
@@ -51,7 +53,9 @@ export function createGrants(context: BrokerContext, discards: Discards, recent:
           isOurs = current !== null && uncertain.size > 0 && descendsFrom(current, by, [...uncertain.values()])
           // Deleted since a try that may have been done, and revoked by that: it is not brought back.
           const isDeleted = current === null && revision !== ABSENT && uncertain.size > 0 && !uncertain.has(revision)
-          const isLate = current !== null && isOutranked(current, by.issuedAtMs)
+          // What is ended or being deleted does not stand in the way of who has authorized; unless ours was there before that.
+          const isLate =
+            current !== null && isOutranked(current, by.issuedAtMs) && (isUsable(current) || uncertain.size > 0)
           if (isOurs || isDeleted || isLate) return keep
           isOurs = true
           triedOn = revision
@@ -70,20 +74,22 @@ export function createGrants(context: BrokerContext, discards: Discards, recent:
       discards.discard(by.guid, by.answer.pair, authorized(policy, null, by, clock.now()).accessTokenExpiresAtMs)
       return existing(null, by.guid)
     }
-    if (isOutranked(stored.record, by.issuedAtMs)) return giveBack(by, stored.record)
+    if (isOutranked(stored.record, by.issuedAtMs)) {
+      giveBack(by, stored.record)
+      return usable(stored.record, by.guid)
+    }
     recent.remember(stored.record)
     events.emit({ type: 'grant.stored', guid: by.guid, version: stored.record.version, origin: by.origin })
     return stored.record
   }
 
   /** The person has authorized again since: that stands, and this is not needed. */
-  function giveBack(by: Authorized, later: Grant): Grant {
+  function giveBack(by: Authorized, later: Grant): void {
     const { pair } = by.answer
     const isTheSame =
       pair.refreshToken.equals(later.pair.refreshToken) || pair.accessToken.equals(later.pair.accessToken)
     const { accessTokenExpiresAtMs } = authorized(policy, null, by, clock.now())
     if (!isTheSame) discards.discard(by.guid, pair, accessTokenExpiresAtMs)
-    return later
   }
 
   /** A provider may hand the same pair, or half of it, out again: then it is still needed. */
@@ -105,8 +111,12 @@ export function createGrants(context: BrokerContext, discards: Discards, recent:
     discard(replaced.guid, replaced.pair, replaced.accessTokenExpiresAtMs)
   }
 
+  async function find(guid: string): Promise<Grant | null> {
+    return await recent.mended(guid, (await grants.read(guid))?.record ?? null)
+  }
+
   async function read(guid: string): Promise<Grant> {
-    return (await grants.read(guid))?.record ?? existing(null, guid)
+    return (await find(guid)) ?? existing(null, guid)
   }
 
   async function list(query: GrantQuery): Promise<GrantPage> {
@@ -168,7 +178,11 @@ export function createGrants(context: BrokerContext, discards: Discards, recent:
     await provisionings.write(grant.username, known.revision, null)
   }
 
-  return { install, read, list, import: importGrant, forgetUsername }
+  return { install, find, read, list, import: importGrant, forgetUsername }
+}
+
+function isUsable(grant: Grant): boolean {
+  return grant.status === 'active' || grant.status === 'in_doubt'
 }
 
 /** Whether what stands is what `by` brought, in a write whose answer was lost; or has been renewed from that since. */

@@ -19,12 +19,16 @@ export interface RefreshPolicy {
 
 /** The part of the margin that is spread over the guids, so that grants made together are not renewed together. */
 const JITTER_PART = 0.25
+/** However short its life: a pair that comes expired is not renewed in a circle. */
+const SHORTEST_STAY_MS = 1_000
 /** A wish for remaining life is granted up to this part of the lifetime: beyond it every read would renew. */
 const LARGEST_TTL_PART = 0.9
 const BACKOFF_FIRST_MS = 1_000
 const BACKOFF_LONGEST_MS = 30_000
+/** So long before a token lapses, its renewal is tried once more; and from then on every second. */
+const LAST_CHANCE_MS = 2_000
 /** A provider that asks for more patience than this is asked again anyway. */
-const RETRY_AFTER_LONGEST_MS = 300_000
+export const RETRY_AFTER_LONGEST_MS = 300_000
 
 interface Lifetime {
   readonly guid: string
@@ -34,10 +38,19 @@ interface Lifetime {
   readonly refreshTokenExpiresAtMs: number | null
 }
 
+/** How long an access token lives, as far as we know. */
+export function lifetimeMs(policy: RefreshPolicy, answer: { readonly expiresInSeconds: number | null }): number {
+  return answer.expiresInSeconds === null ? policy.defaultLifetimeMs : answer.expiresInSeconds * 1000
+}
+
 /** The moment of renewal ahead of time: in the margin before whichever half of the pair expires first. */
 export function refreshDueAtMs(policy: RefreshPolicy, lifetime: Lifetime): number {
-  const { accessTokenExpiresAtMs } = lifetime
-  return Math.min(aheadOf(policy, lifetime, accessTokenExpiresAtMs), restingDueAtMs(policy, lifetime) ?? Infinity)
+  const { accessTokenExpiresAtMs, issuedAtMs } = lifetime
+  const dueAtMs = Math.min(
+    aheadOf(policy, lifetime, accessTokenExpiresAtMs),
+    restingDueAtMs(policy, lifetime) ?? Infinity,
+  )
+  return Math.max(dueAtMs, issuedAtMs + SHORTEST_STAY_MS)
 }
 
 /** When a grant that nobody reads has to be renewed all the same: its refresh token would expire. null: never. */
@@ -93,8 +106,9 @@ export function retryAtMs(failure: {
 }): number {
   const exponential = Math.min(BACKOFF_LONGEST_MS, BACKOFF_FIRST_MS * 2 ** Math.min(failure.attempts - 1, 10))
   const waitMs = exponential * (0.5 + failure.fraction / 2)
-  const lastChanceInMs = failure.accessTokenExpiresAtMs - failure.nowMs - 2 * BACKOFF_FIRST_MS
-  const patientMs = lastChanceInMs > BACKOFF_FIRST_MS ? Math.min(waitMs, lastChanceInMs) : waitMs
+  const lifeLeftMs = failure.accessTokenExpiresAtMs - failure.nowMs
+  const lastChanceInMs = Math.max(BACKOFF_FIRST_MS, lifeLeftMs - LAST_CHANCE_MS)
+  const patientMs = lifeLeftMs > 0 ? Math.min(waitMs, lastChanceInMs) : waitMs
   const askedMs = Math.min(failure.retryAfterMs, RETRY_AFTER_LONGEST_MS)
   return Math.round(failure.nowMs + Math.max(patientMs, askedMs))
 }

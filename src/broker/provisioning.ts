@@ -6,10 +6,11 @@ import { Problem } from '../errors.ts'
 import type { Failure, TokenAnswer } from '../ports/provider.ts'
 import type { Grant, Provisioning } from '../ports/records.ts'
 import { Secret } from '../ports/secret.ts'
-import { type BrokerContext, change, existing, keep, persist, problemOf, watch, within } from './context.ts'
+import { type BrokerContext, change, keep, persist, problemOf, watch, within } from './context.ts'
 import { authorized } from './grant.ts'
 import type { Grants } from './grants.ts'
 import { resolveGuid } from './identity.ts'
+import type { Tokens } from './tokens.ts'
 
 export interface ProvisioningRequest {
   readonly username: string
@@ -26,13 +27,15 @@ export interface Provisioned {
 export interface Provisionings {
   /** Throws `username_taken`, `provisioning_in_doubt`, and what any provider request may end with. */
   provision(request: ProvisioningRequest): Promise<Provisioned>
+  /** Resolves when nothing is under way any more. */
+  idle(): Promise<void>
 }
 
 const PASSWORD_BYTES = 32
 
 type UnderWay = Provisioning & { status: 'under_way' }
 
-export function createProvisionings(context: BrokerContext, grants: Grants): Provisionings {
+export function createProvisionings(context: BrokerContext, grants: Grants, tokens: Tokens): Provisionings {
   const { clock, policy, provider, random, slots } = context
   const { provisionings } = context.stores
   const underWay = new Map<string, Promise<Provisioned>>()
@@ -68,8 +71,9 @@ export function createProvisionings(context: BrokerContext, grants: Grants): Pro
       const known = stored?.record
       if (known?.status === 'answered') return { grant: await store(username, known.grant), created: false }
       if (known?.status === 'done') {
-        const grant = (await context.stores.grants.read(known.guid))?.record
-        if (grant !== undefined) return { grant: existing(grant, known.guid), created: false }
+        if ((await grants.find(known.guid)) !== null) {
+          return { grant: await tokens.read(known.guid, null), created: false }
+        }
         // The grant was deleted by a process that did not live to free its name.
         await provisionings.write(username, stored?.revision ?? 0, null)
         continue
@@ -154,5 +158,10 @@ export function createProvisionings(context: BrokerContext, grants: Grants): Pro
     await persist(context, () => change(provisionings, username, () => next))
   }
 
-  return { provision }
+  return {
+    provision,
+    async idle() {
+      while (underWay.size > 0) await Promise.allSettled(underWay.values())
+    },
+  }
 }

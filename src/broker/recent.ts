@@ -3,7 +3,7 @@
  * version, with a refresh token that is spent. Whoever wrote the newer one still has it, and writes it again.
  */
 import type { Grant } from '../ports/records.ts'
-import { RecordUnreadable, StoreUnavailable } from '../ports/store.ts'
+import { ABSENT, RecordUnreadable, StoreUnavailable } from '../ports/store.ts'
 import { type BrokerContext, change, keep } from './context.ts'
 import { hasGoneBack, restored } from './grant.ts'
 
@@ -11,8 +11,8 @@ export interface Recent {
   remember(grant: Grant): void
   /** Whether the store has lost what this process wrote after `current`. */
   isLost(current: Grant): boolean
-  /** What stands in the store, or what should: where it has gone back, it is mended first. */
-  mended(current: Grant): Promise<Grant>
+  /** What stands in the store (null: nothing), or what should: where it has gone back, it is mended first. */
+  mended(guid: string, current: Grant | null): Promise<Grant | null>
   /** Looks whether what was written lately still stands; to be called again and again, and does so now and then. */
   verifyNowAndThen(): Promise<void>
   /** The same at once: before this process goes, and what it knows with it. */
@@ -46,13 +46,16 @@ export function createRecent(context: BrokerContext): Recent {
 
   async function mend(guid: string): Promise<Grant | null> {
     let wentBackTo: number | null = null
-    const stored = await change(grants, guid, current => {
+    const restore = (current: Grant | null, revision: number) => {
       wentBackTo = null
       const newer = remembered.get(guid)?.grant
-      if (current === null || newer === undefined || !hasGoneBack(current, newer)) return keep
-      wentBackTo = current.version
+      if (newer === undefined) return keep
+      // Nothing stands: it was deleted, and the store remembers that for longer than we do; or not even its first write is left.
+      if (current === null ? revision !== ABSENT : !hasGoneBack(current, newer)) return keep
+      wentBackTo = current?.version ?? 0
       return restored(current, newer, clock.now())
-    })
+    }
+    const stored = await change(grants, guid, restore, await grants.standing(guid))
     const grant = stored?.record ?? null
     if (grant !== null && wentBackTo !== null) {
       events.emit({ type: 'grant.restored', guid, version: grant.version, wentBackTo })
@@ -90,8 +93,9 @@ export function createRecent(context: BrokerContext): Recent {
 
     isLost,
 
-    async mended(current) {
-      return isLost(current) ? ((await mend(current.guid)) ?? current) : current
+    async mended(guid, current) {
+      const mayBeLost = current === null ? remembered.has(guid) : isLost(current)
+      return mayBeLost ? ((await mend(guid)) ?? current) : current
     },
 
     async verifyNowAndThen() {

@@ -61,7 +61,7 @@ export function createRefresher(
     const { guid, status, version } = stored.record
     try {
       // What was claimed may be older than what we have written: then it is mended, and not due.
-      if ((await recent.mended(stored.record)) !== stored.record) return
+      if ((await recent.mended(guid, stored.record)) !== stored.record) return
       if (status === 'revoking') await revocations.pursue(guid)
       else if (mayRest(stored.record)) await rest(stored)
       else await renewals.renew(guid, version, 'background', stored)
@@ -79,8 +79,13 @@ export function createRefresher(
 
   async function rest(stored: Stored<Grant>): Promise<void> {
     const { guid, version } = stored.record
-    await change(grants, guid, grant => (grant !== null && mayRest(grant) ? rested(policy, grant) : keep), stored)
-    events.emit({ type: 'grant.rested', guid, version })
+    let rests = false
+    const decide = (grant: Grant | null) => {
+      rests = grant !== null && mayRest(grant)
+      return grant !== null && rests ? rested(policy, grant) : keep
+    }
+    await change(grants, guid, decide, stored)
+    if (rests) events.emit({ type: 'grant.rested', guid, version })
   }
 
   return {

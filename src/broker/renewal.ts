@@ -103,7 +103,8 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
       known,
     )
     // Its refresh token was spent, and we have what that brought.
-    if (isLost && stored !== null) return { kind: 'current', grant: await recent.mended(stored.record) }
+    if (isLost && stored !== null)
+      return { kind: 'current', grant: (await recent.mended(guid, stored.record)) ?? stored.record }
     return stopped ?? stored ?? { kind: 'gone' }
   }
 
@@ -152,7 +153,12 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
     return result
   }
 
-  async function commitOnce(rotation: Rotation, known?: Stored<Grant>): Promise<RenewalResult> {
+  /** `discard`: what becomes of a pair that is not needed any more. */
+  async function commitOnce(
+    rotation: Rotation,
+    known?: Stored<Grant>,
+    discard = discards.discard,
+  ): Promise<RenewalResult> {
     let won = false
     const stored = await change(
       grants,
@@ -172,7 +178,7 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
       }
       return { kind: 'current', grant }
     }
-    discards.discard(rotation.guid, rotation.pair, rotation.accessTokenExpiresAtMs)
+    discard(rotation.guid, rotation.pair, rotation.accessTokenExpiresAtMs)
     return grant === null ? { kind: 'gone' } : { kind: 'current', grant }
   }
 
@@ -199,11 +205,13 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
 
     let adopted: Grant | null = null
     let isOvertaken = false
+    let isRemoved = false
     const settled = await change(
       grants,
       base.guid,
       grant => {
         adopted = null
+        isRemoved = false
         if (grant === null) return keep
         if (grant.version !== base.version) {
           adopted = grant
@@ -212,16 +220,21 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
         isOvertaken = !isOurs(grant, base)
         if (isOvertaken) return keep
         if (failure.kind === 'client_refused') return released(grant, nowMs)
-        if (definite) return grant.status === 'revoking' ? null : ended(grant, nowMs)
+        isRemoved = definite && grant.status === 'revoking'
+        if (definite) return isRemoved ? null : ended(grant, nowMs)
         return failed(grant, { code, retryAtMs: retryMs, perhapsSpent }, nowMs)
       },
       begun,
     )
     if (adopted !== null) return { kind: 'current', grant: adopted }
-    if (settled === null) return { kind: 'gone' }
+    if (settled === null) {
+      if (isRemoved) events.emit({ type: 'grant.revoked', guid: base.guid, version: base.version })
+      return { kind: 'gone' }
+    }
     // Another attempt is under way; or it was deleted, and made anew since: what we were told is not about what stands.
     if (isOvertaken) return { kind: 'held', untilMs: settled.record.attempt?.leaseUntilMs ?? nowMs }
     const { guid, version } = base
+    if (failure.kind === 'client_refused') return { kind: 'failed', problem }
     if (definite) events.emit({ type: 'grant.ended', guid, version })
     else if (perhapsSpent) events.emit({ type: 'grant.in_doubt', guid, version, retryAtMs: retryMs })
     else events.emit({ type: 'grant.renewal_failed', guid, version, code, retryAtMs: retryMs })
@@ -259,7 +272,8 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
     renew,
     underWay: guid => underWay.get(guid),
     async replay(rotation) {
-      await commitOnce(rotation)
+      // An entry that was left although it had been committed may have been refreshed since.
+      await commitOnce(rotation, undefined, discards.discardUnspent)
       await journal.remove(rotation)
     },
     async idle() {

@@ -1,6 +1,6 @@
 import { askedToWaitSeconds } from '../ports/provider.ts'
 import type { Grant } from '../ports/records.ts'
-import { type BrokerContext, change, existing, keep, problemOf } from './context.ts'
+import { type BrokerContext, change, existing, keep, problemOf, within } from './context.ts'
 import { REVOCABLE_LIFE_MS } from './discards.ts'
 import { failed, revoking } from './grant.ts'
 import type { Grants } from './grants.ts'
@@ -15,7 +15,7 @@ export interface Revocations {
 }
 
 export function createRevocations(context: BrokerContext, renewals: Renewals, grants: Grants): Revocations {
-  const { clock, events, provider, slots } = context
+  const { clock, events, policy, provider, slots } = context
   const store = context.stores.grants
   const underWay = new Map<string, Promise<Grant | null>>()
 
@@ -26,7 +26,9 @@ export function createRevocations(context: BrokerContext, renewals: Renewals, gr
     })
     if (stored === null) return existing(null, guid)
     events.emit({ type: 'grant.revoking', guid, version: stored.record.version })
-    return await pursue(guid)
+    // It goes on when nobody waits for it any more, and the schedule has it too.
+    const end = await within(context, clock.now() + policy.leaseMs, async () => ({ left: await pursue(guid) }))
+    return end === null ? stored.record : end.left
   }
 
   function pursue(guid: string): Promise<Grant | null> {
@@ -38,9 +40,12 @@ export function createRevocations(context: BrokerContext, renewals: Renewals, gr
   }
 
   async function once(guid: string): Promise<Grant | null> {
+    const before = (await store.read(guid))?.record ?? null
     await renewals.underWay(guid)?.catch(() => {})
     for (;;) {
       const stored = await store.read(guid)
+      // Somebody else has brought it to its end, maybe by an `invalid_grant`: its name is free all the same.
+      if (stored === null && before?.status === 'revoking') return await gone(before)
       if (stored === null || stored.record.status !== 'revoking') return null
       const grant = stored.record
 
@@ -48,7 +53,8 @@ export function createRevocations(context: BrokerContext, renewals: Renewals, gr
       if (grant.accessTokenExpiresAtMs - clock.now() < REVOCABLE_LIFE_MS) {
         const result = await renewals.renew(guid, grant.version, 'background', stored)
         if (result.kind === 'current') continue
-        return result.kind === 'gone' ? await gone(grant) : ((await store.read(guid))?.record ?? null)
+        if (result.kind === 'gone') return await gone(grant)
+        return (await store.read(guid))?.record ?? (await gone(grant))
       }
 
       const outcome = await slots.run('background', () => provider.revoke(grant.pair.refreshToken))
@@ -63,7 +69,9 @@ export function createRevocations(context: BrokerContext, renewals: Renewals, gr
         return await putOff(grant, code, retryMs)
       }
       const removed = await store.write(guid, stored.revision, null)
-      if (removed.ok) return await gone(grant)
+      if (!removed.ok) continue
+      events.emit({ type: 'grant.revoked', guid, version: grant.version })
+      return await gone(grant)
     }
   }
 
@@ -77,7 +85,6 @@ export function createRevocations(context: BrokerContext, renewals: Renewals, gr
 
   async function gone(grant: Grant): Promise<null> {
     await grants.forgetUsername(grant)
-    events.emit({ type: 'grant.revoked', guid: grant.guid, version: grant.version })
     return null
   }
 

@@ -1,7 +1,7 @@
 import { Problem } from '../errors.ts'
 import type { Grant } from '../ports/records.ts'
 import { StoreUnavailable } from '../ports/store.ts'
-import { type BrokerContext, change, existing, keep, reauthorizationRequired, watch, within } from './context.ts'
+import { type BrokerContext, change, existing, keep, usable, watch, within } from './context.ts'
 import { isHeld, touched } from './grant.ts'
 import { isWorthNoting, neededTtlMs } from './policy.ts'
 import type { Recent } from './recent.ts'
@@ -39,8 +39,7 @@ export function createTokens(context: BrokerContext, renewals: Renewals, recent:
   }
 
   async function find(guid: string): Promise<Grant> {
-    const stored = (await grants.read(guid))?.record ?? null
-    const grant = servable(stored === null ? null : await recent.mended(stored), guid)
+    const grant = usable(await recent.mended(guid, (await grants.read(guid))?.record ?? null), guid)
     if (isWorthNoting(policy, grant.lastReadAtMs ?? grant.createdAtMs, clock.now())) note(guid)
     return grant
   }
@@ -49,12 +48,6 @@ export function createTokens(context: BrokerContext, renewals: Renewals, recent:
   function note(guid: string): void {
     const nowMs = clock.now()
     change(grants, guid, grant => (grant?.status === 'active' ? touched(grant, nowMs) : keep)).catch(() => {})
-  }
-
-  function servable(grant: Grant | null, guid: string): Grant {
-    const found = existing(grant, guid)
-    if (found.status === 'reauthorization_required') throw reauthorizationRequired(guid)
-    return found
   }
 
   function lifeLeftMs(grant: Grant): number {
@@ -77,14 +70,15 @@ export function createTokens(context: BrokerContext, renewals: Renewals, recent:
     const end = async () => {
       await (renewals.underWay(guid) ?? watch(context, grants, guid, untilMs, now => now?.attempt == null))
     }
-    try {
-      await within(context, untilMs, end)
-      const after = servable((await grants.read(guid))?.record ?? null, guid)
-      return isAlive(after) ? after : grant
-    } catch (error) {
-      if (error instanceof StoreUnavailable) return grant
-      throw error
-    }
+    await within(context, untilMs, end).catch(unlessAway)
+    const after = await standingOr(grant)
+    return isAlive(after) ? after : grant
+  }
+
+  /** The grant as it stands now; as it was, where the store does not say. */
+  async function standingOr(grant: Grant): Promise<Grant> {
+    const stored = await grants.read(grant.guid).catch(unlessAway)
+    return stored === undefined ? grant : usable(stored?.record ?? null, grant.guid)
   }
 
   /** The grant with a new pair; or as it is, where it cannot be renewed just now and is still `good`. */
@@ -94,10 +88,13 @@ export function createTokens(context: BrokerContext, renewals: Renewals, recent:
       const result = await renewalOf(current, good)
       if (result.kind === 'gone') return existing(null, grant.guid)
       if (result.kind === 'failed') {
-        if (result.problem.code !== 'reauthorization_required' && good(current)) return current
+        if (result.problem.code === 'reauthorization_required') throw result.problem
+        // It took a while: what stood when it began may have been deleted, or replaced.
+        const standing = await standingOr(current)
+        if (good(standing)) return standing
         throw result.problem
       }
-      current = servable(result.grant, grant.guid)
+      current = usable(result.grant, grant.guid)
       if (good(current)) return current
     }
     throw new Problem('provider_response_invalid', 'HealthTap gives out tokens that have expired already.')
@@ -114,6 +111,10 @@ export function createTokens(context: BrokerContext, renewals: Renewals, recent:
       if (error instanceof StoreUnavailable && good(grant)) return { kind: 'current', grant }
       throw error
     }
+  }
+
+  function unlessAway(error: unknown): undefined {
+    if (!(error instanceof StoreUnavailable)) throw error
   }
 
   /** Renews; where another replica is at it, waits for what comes of that. null: not before `untilMs`. */

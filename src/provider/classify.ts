@@ -111,7 +111,9 @@ function tokenAnswerOf(body: Readonly<Record<string, unknown>>): TokenAnswer | n
   return {
     pair: { accessToken: new Secret(accessToken), refreshToken: new Secret(refreshToken) },
     expiresInSeconds: lifetimeOf(body.expires_in),
-    refreshTokenExpiresInSeconds: lifetimeOf(body.refresh_token_expires_in) ?? lifetimeOf(body.refresh_expires_in),
+    // 0 is said of refresh tokens that do not expire.
+    refreshTokenExpiresInSeconds:
+      lifetimeOf(body.refresh_token_expires_in) || lifetimeOf(body.refresh_expires_in) || null,
     scope: typeof scope === 'string' && scope.length <= 2_000 ? scope : null,
     guid: guidOf(body.guid),
   }

@@ -58,6 +58,8 @@ export interface Plan {
   readonly idleAfterMs: number
   /** Whether people sign in again, and are deleted, while renewals go on. */
   readonly comesAndGoes: boolean
+  /** The part of all that clients do that is a deletion, where people come and go. */
+  readonly deletions: number
   /** Chance for each call. */
   readonly faults: Readonly<Partial<Record<Fault, number>>>
   /** Chance for each second. */
@@ -86,6 +88,7 @@ export function planOf(seed: number): Plan {
     grants: random.between(1, 5),
     idleAfterMs: random.chance(0.2) ? 15_000 : 0,
     comesAndGoes: random.chance(0.6),
+    deletions: random.pick([0.02, 0.04, 0.1]),
     faults: some(FAULTS, 0.15 * strength),
     disasters: some(DISASTERS, 0.15 * strength),
     faultyForMs: 90_000,

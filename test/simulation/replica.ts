@@ -7,11 +7,10 @@ import type { Outcome, Provider, TokenAnswer } from '../../src/ports/provider.ts
 import type { Secret } from '../../src/ports/secret.ts'
 import { type Stores, StoreUnavailable } from '../../src/ports/store.ts'
 import { createSlots } from '../../src/system/slots.ts'
-import type { World } from './world.ts'
+import { LEASE_MS, SEND_WITHIN_MS, type World } from './world.ts'
 
 /** Scaled down, so that much happens in little time; the proportions are those of production. */
 const DEADLINE_MS = 2_000
-export const LEASE_MS = 3_000
 const STORE_DEADLINE_MS = 500
 
 const never = new Promise<never>(() => {})
@@ -52,7 +51,7 @@ export class Replica {
       minTtlMs: 1_000,
       defaultLifetimeMs: 3_600_000,
       leaseMs: LEASE_MS,
-      sendWithinMs: 500,
+      sendWithinMs: SEND_WITHIN_MS,
       idleAfterMs: world.plan.idleAfterMs,
     }
     const client = { redirectUris: ['https://a'], scopes: ['s'], returnToOrigins: [], pkce: false, requireState: false }
@@ -156,9 +155,14 @@ export class Replica {
       refresh: token => {
         const row = model.rowOf(token)
         const guid = row?.guid ?? ''
-        this.world.asked(this, guid)
+        const askedAtMs = this.world.asked(this, guid, row)
         if (row !== undefined && !this.world.isReasonToRenew(row)) this.world.needless.push(row)
-        return this.#ask<TokenAnswer>(guid, nowMs => model.refresh(token, nowMs), row?.isAlive !== true)
+        const answer = (nowMs: number) => {
+          const outcome = model.refresh(token, nowMs)
+          this.world.brings(this, outcome, askedAtMs)
+          return outcome
+        }
+        return this.#ask<TokenAnswer>(guid, answer, row?.isAlive !== true)
       },
       createUser: async () => clientRefused,
       revoke: (token: Secret) => this.#ask<null>(null, nowMs => model.revoke(token, nowMs)),

@@ -5,8 +5,8 @@ import { Secret } from '../../src/ports/secret.ts'
 import { StoreUnavailable } from '../../src/ports/store.ts'
 import { checkAnswer, checkEnd, checkOutcome, checkStopped } from './invariants.ts'
 import { type Disaster, type Fault, isQuiet, type Plan } from './plan.ts'
-import { type Disk, LEASE_MS, Replica } from './replica.ts'
-import { Violation, World } from './world.ts'
+import { type Disk, Replica } from './replica.ts'
+import { LEASE_MS, Violation, World } from './world.ts'
 
 export interface Report {
   readonly plan: Plan
@@ -80,8 +80,10 @@ class Run {
   }
 
   async #runUntil(untilMs: number): Promise<void> {
-    await this.#world.schedule.run(untilMs, () => this.#violation === null)
-    if (this.#violation !== null) throw this.#violation
+    const found = () => this.#violation ?? this.#world.violation
+    await this.#world.schedule.run(untilMs, () => found() === null)
+    const violation = found()
+    if (violation !== null) throw violation
   }
 
   #start(disk: Disk): void {
@@ -130,7 +132,7 @@ class Run {
       const dice = random.next()
       if (dice < 0.86 || this.#world.isHealed) this.#read(replica, guid, false)
       else if (dice < 0.9 || !plan.comesAndGoes) this.#report(replica, guid)
-      else if (dice < 0.96) this.#signIn(guid)
+      else if (dice < 1 - plan.deletions) this.#signIn(guid)
       else this.#revoke(replica, guid)
     }
     act()

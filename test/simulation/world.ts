@@ -1,6 +1,6 @@
 /** Everything around the replicas: the store, the provider, the faults; and what was seen of them. */
 import type { BrokerEvent } from '../../src/ports/events.ts'
-import type { Outcome } from '../../src/ports/provider.ts'
+import type { Outcome, TokenAnswer } from '../../src/ports/provider.ts'
 import type { Grant } from '../../src/ports/records.ts'
 import type { Stored, Stores } from '../../src/ports/store.ts'
 import { createMemoryStores } from '../../src/store/memory.ts'
@@ -20,6 +20,10 @@ export interface Stay {
   /** As it was written last. */
   grant: Grant
 }
+
+/** Scaled down, so that much happens in little time; the proportions are those of production. */
+export const LEASE_MS = 3_000
+export const SEND_WITHIN_MS = 500
 
 /** Lifetimes count from the request here, and from its end there; and clocks go wrong. */
 const SLOWEST_ANSWER_MS = 3_000
@@ -57,11 +61,17 @@ export class World {
   readonly asks = new Map<string, number>()
   readonly counts = { rotations: 0, ended: 0, unconfirmed: 0, reads: 0, refusedReads: 0 }
   readonly traceLength: number
+  /** What an observer has found. */
+  violation: Violation | null = null
   isHealed = false
   isStoreAway = false
   providerTrouble: ProviderTrouble | null = null
   /** What came to whom and is not yet known to be kept. */
   readonly #held = new Map<Row, Replica>()
+  /** Pairs that the provider has given out, and who had asked for them, and when. */
+  readonly #onItsWay = new Map<Row, { replica: Replica; askedAtMs: number }>()
+  /** When each replica has last begun to renew each pair. */
+  readonly #begun = new Map<string, number>()
 
   constructor(plan: Plan, traceLength: number) {
     this.plan = plan
@@ -103,7 +113,10 @@ export class World {
   heard(replica: Replica, event: BrokerEvent): void {
     this.note(`${replica.name} ${JSON.stringify(event)}`)
     if (event.type === 'grant.renewed') this.counts.rotations += 1
-    if (event.type === 'grant.ended') this.counts.ended += 1
+    if (event.type === 'grant.ended') {
+      this.counts.ended += 1
+      this.#ended(replica, event.guid)
+    }
     if (event.type === 'pair.revoked' && !event.confirmed) this.counts.unconfirmed += 1
     if (event.type === 'grant.restored') {
       this.rolledBack.delete(event.guid)
@@ -111,9 +124,42 @@ export class World {
     }
   }
 
-  asked(replica: Replica, guid: string): void {
+  /** Returns when that was. */
+  asked(replica: Replica, guid: string, row: Row | undefined): number {
+    const { nowMs } = this.schedule
     this.note(`${replica.name} asks the provider to refresh ${guid}`)
     this.asks.set(guid, (this.asks.get(guid) ?? 0) + 1)
+    const begunAtMs = this.#begun.get(`${replica.name} ${row?.id}`)
+    const isStanding = row !== undefined && this.stays.get(guid)?.at(-1)?.row === row
+    const toleranceMs = 'clockJump' in this.plan.disasters ? 1_000 : 100
+    if (isStanding && begunAtMs !== undefined && nowMs - begunAtMs > SEND_WITHIN_MS + toleranceMs) {
+      this.broken(`${replica.name} asked for ${guid} ${nowMs - begunAtMs} ms after it took the lease`)
+    }
+    return nowMs
+  }
+
+  /** A pair is on its way to somebody. */
+  brings(replica: Replica, outcome: Outcome<TokenAnswer>, askedAtMs: number): void {
+    const row = outcome.kind === 'ok' ? this.model.rowOf(outcome.value.pair.refreshToken) : undefined
+    if (row !== undefined) this.#onItsWay.set(row, { replica, askedAtMs })
+  }
+
+  /** Only `invalid_grant` with nothing else in doubt ends a grant: for two leases, who has begun may still come back. */
+  #ended(replica: Replica, guid: string): void {
+    // A fail-over may have lost that somebody had begun.
+    if ('rollback' in this.plan.disasters) return
+    const ended = this.stays.get(guid)?.at(-1)?.row
+    const soonMs = this.schedule.nowMs - 2 * LEASE_MS + SEND_WITHIN_MS + 1_000
+    for (const [row, { replica: other, askedAtMs }] of this.#onItsWay) {
+      const isComing = row.from === ended && !this.lostRows.has(row) && other.isAlive && other !== replica
+      if (isComing && askedAtMs > soonMs)
+        this.broken(`${replica.name} ended ${guid}, and ${other.name} had its new pair`)
+    }
+  }
+
+  /** What was found where nobody listens: told at the next step. */
+  broken(what: string): void {
+    this.violation ??= new Violation(what)
   }
 
   /** Somebody asks for a token that lives at least so long. */
@@ -210,6 +256,10 @@ export class World {
     if (row !== null && writer !== undefined) {
       this.#held.delete(row)
       this.#writers.set(row, writer)
+    }
+    const attempt = next?.attempt ?? null
+    if (row !== null && attempt !== null && attempt.startedAtMs !== before?.record.attempt?.startedAtMs) {
+      this.#begun.set(`${attempt.owner.split('.')[0]} ${row.id}`, this.schedule.nowMs)
     }
     if (last !== undefined && last.row !== row) last.until = Math.min(last.until, steps)
     if (row !== null && next !== null) {

@@ -72,8 +72,10 @@ t.test('five failures in a row open it, one alarm; nobody is asked but by probes
   }
   await clock.advance(5_000)
   t.equal(await breaker.tend(), 1, 'open again, slowly')
-  t.strictSame(types(), ['provider.unavailable', 'provider.available'])
   t.equal(await breaker.whyNot('background'), null)
+  t.strictSame(types(), ['provider.unavailable'], 'on trial')
+  await breaker.provider.refresh(TOKEN)
+  t.strictSame(types(), ['provider.unavailable', 'provider.available'])
 })
 
 t.test('after an outage the number of renewals at once grows with each that succeeds', async t => {
@@ -89,7 +91,7 @@ t.test('after an outage the number of renewals at once grows with each that succ
 })
 
 t.test('where probes succeed and renewals fail: one renewal is risked at a time, and ever more seldom', async t => {
-  const { breaker, clock, provider, refresh } = setUp()
+  const { breaker, clock, provider, refresh, types } = setUp()
   await refresh(lost, 5)
   let renewals = 0
   for (let tick = 0; tick < 600; tick += 1) {
@@ -101,11 +103,13 @@ t.test('where probes succeed and renewals fail: one renewal is risked at a time,
     await refresh(lost)
     t.equal(breaker.trouble(), 'outage', 'one failure is enough')
   }
-  t.ok(renewals >= 10 && renewals <= 25, `${renewals} renewals in a minute`)
+  t.ok(renewals >= 4 && renewals <= 10, `${renewals} renewals in a minute`)
   t.equal(provider.times('probe'), renewals)
+  t.strictSame(types(), ['provider.unavailable'], 'one alarm')
 
-  await clock.advance(5_000)
+  await clock.advance(15_000)
   await breaker.tend()
+  t.equal(breaker.trouble(), 'outage', 'readiness does not flap either')
   await breaker.provider.refresh(TOKEN)
   await refresh(lost, 4)
   t.equal(breaker.trouble(), null, 'one that succeeds, and all is as before')
@@ -124,7 +128,35 @@ t.test('refused credentials: one alarm however many are refused, and it ends whe
   t.strictSame(types(), ['client.refused'])
   await clock.advance(5_000)
   t.equal(await breaker.tend(), 1)
-  t.strictSame(types(), ['client.refused', 'client.accepted'])
+  t.equal(breaker.trouble(), null)
+  await clock.advance(30_000)
+  await breaker.tend()
+  t.strictSame(types(), ['client.refused', 'client.accepted'], 'with nothing to renew, after a while without a failure')
+})
+
+t.test('a 5xx that asks for patience pauses, and is a failure all the same', async t => {
+  const { breaker, clock, provider, refresh, types } = setUp()
+  for (let failure = 0; failure < 5; failure += 1) {
+    await refresh({ ...lost, retryAfterSeconds: 1 })
+    await clock.advance(1_000)
+  }
+  t.equal(breaker.trouble(), 'outage')
+  t.equal(types().filter(type => type === 'provider.unavailable').length, 1)
+  await refresh({ ...busy, retryAfterSeconds: 0 })
+  t.equal(types().filter(type => type === 'provider.paused').length, 5, 'no patience at all is no pause')
+  t.equal(provider.times('refresh'), 6)
+})
+
+t.test('credentials that are good for codes and not for refreshes: one alarm', async t => {
+  const { breaker, clock, refresh, types } = setUp()
+  for (let second = 0; second < 300; second += 1) {
+    await clock.advance(1_000)
+    await breaker.tend()
+    if ((await breaker.whyNot('reader')) === null)
+      await refresh({ ...refusedClient, upstream: { error: 'unauthorized_client' } })
+  }
+  t.strictSame(types(), ['client.refused'])
+  t.equal(breaker.trouble(), 'client_refused')
 })
 
 t.test('credentials are only taken when somebody has looked at them', async t => {

@@ -45,12 +45,12 @@ async function withinDeadline<T>(work: Promise<T>): Promise<T> {
   }
 }
 
-/** Whatever keeps Redis from doing it (no connection, a deadline, LOADING, READONLY, CLUSTERDOWN …), it was not done for sure. */
+/** Whatever keeps Redis from saying that it is done (no connection, a deadline, LOADING, READONLY, CLUSTERDOWN …): it may or may not be. */
 export async function orUnavailable<T>(command: () => Promise<T>): Promise<T> {
   try {
     return await withinDeadline(command())
   } catch (error) {
-    throw new StoreUnavailable(`Redis did not do it: ${reasonOf(error)}`)
+    throw new StoreUnavailable(`Redis did not say that it is done: ${reasonOf(error)}`)
   }
 }
 
