@@ -10,7 +10,7 @@ import { newCaller, newEncryptionKey } from '../../src/cli/keys.ts'
 import { ask } from '../../test/support/redis.ts'
 import { type Deployment, startCluster, startSentinels } from '../../test/support/redis-deployments.ts'
 import { end, freePort, ready, start } from '../processes.ts'
-import type { Way } from './faults.ts'
+import { LOSSY, type Way } from './faults.ts'
 
 export interface ChaosOptions {
   readonly rotation: 'instant' | 'on_use'
@@ -34,6 +34,8 @@ interface Person {
 }
 
 const READERS = 4
+/** Two leases of six seconds, and what outages in between add: so long after a loss the grant has ended. */
+const LOSS_SHOWS_WITHIN_MS = 40_000
 
 export class Chaos {
   readonly gateways: GatewayProcess[] = []
@@ -46,6 +48,11 @@ export class Chaos {
   readonly #wrong: string[] = []
   readonly #errors: Record<string, number> = {}
   readonly #strikes: Record<string, number> = {}
+  /** The last strike of each way, in the order in which they came. */
+  readonly #struckAtMs = new Map<Way, number>()
+  /** Why each grant that has ended was lost; null: for no reason that was given. */
+  readonly #causes = new Map<string, Way | null>()
+  #onCommit: ((gateway: GatewayProcess) => void) | null = null
   readonly #events: Record<string, number> = {}
   readonly #refusedTwice = new Map<string, number>()
   #redis: ChildProcess | null = null
@@ -54,6 +61,7 @@ export class Chaos {
   #deployment: Deployment | null = null
   #failOvers = 0
   #reads = 0
+  #expiredServed = 0
   #askedAgain = 0
   #longestLapseMs = 0
   #isReading = true
@@ -113,15 +121,36 @@ export class Chaos {
       CALLERS: this.#callers,
       JOURNAL_DIR: mkdtempSync(join(tmpdir(), 'htgw-chaos-')),
     }
-    const gateway = { url: `http://127.0.0.1:${port}`, environment, child: this.#startGateway(environment) }
+    const gateway: GatewayProcess = { url: `http://127.0.0.1:${port}`, environment, child: null as never }
+    gateway.child = this.#startGateway(gateway)
     this.gateways.push(gateway)
     await ready(gateway.url)
   }
 
-  #startGateway(environment: Record<string, string>): ChildProcess {
-    return start(process.execPath, ['dist/src/main.js', 'serve'], environment, line => {
-      const event = /"msg":"([a-z]+\.[a-z_]+)"/.exec(line)?.[1]
-      if (event !== undefined) this.#events[event] = (this.#events[event] ?? 0) + 1
+  #startGateway(gateway: GatewayProcess): ChildProcess {
+    return start(process.execPath, ['dist/src/main.js', 'serve'], gateway.environment, line => {
+      const { msg, guid } = JSON.parse(line) as { msg: string; guid?: string }
+      if (!/^[a-z]+\.[a-z_]+$/.test(msg)) return
+      this.#events[msg] = (this.#events[msg] ?? 0) + 1
+      if (msg === 'grant.renewed') this.#onCommit?.(gateway)
+      if (msg === 'grant.ended' && guid !== undefined) this.#causes.set(guid, this.#causeNow())
+    })
+  }
+
+  /** The latest fault that can lose an answer, if it is not too long ago. */
+  #causeNow(): Way | null {
+    const since = Date.now() - LOSS_SHOWS_WITHIN_MS
+    const recent = [...this.#struckAtMs].filter(([way, atMs]) => LOSSY.has(way) && atMs >= since)
+    return recent.at(-1)?.[0] ?? null
+  }
+
+  /** The next gateway that commits, at that moment. */
+  untilCommitted(): Promise<GatewayProcess> {
+    return new Promise(resolve => {
+      this.#onCommit = gateway => {
+        this.#onCommit = null
+        resolve(gateway)
+      }
     })
   }
 
@@ -168,9 +197,15 @@ export class Chaos {
         if (response.status !== 409) person.withoutSinceMs ??= Date.now()
         return true
       }
-      if (Date.parse(token.expires_at ?? '') < Date.now())
+      if (Date.parse(token.expires_at ?? '') < Date.now()) {
+        this.#expiredServed += 1
         this.#wrong.push(`an expired token of ${person.guid} was served`)
-      if (token.version < person.version) this.#count('an older version was answered')
+      }
+      if (token.version < person.version) {
+        this.#count('an older version was answered')
+        // A fail-over may lose what came last, until who wrote it finds out.
+        if (this.#deployment === null) this.#wrong.push(`a replaced token of ${person.guid} was served`)
+      }
       person.version = Math.max(person.version, token.version)
       if (person.withoutSinceMs !== null) {
         this.#longestLapseMs = Math.max(this.#longestLapseMs, Date.now() - person.withoutSinceMs)
@@ -188,7 +223,9 @@ export class Chaos {
     this.#errors[code] = (this.#errors[code] ?? 0) + 1
   }
 
-  struck(way: string): void {
+  struck(way: Way): void {
+    this.#struckAtMs.delete(way)
+    this.#struckAtMs.set(way, Date.now())
     this.#strikes[way] = (this.#strikes[way] ?? 0) + 1
   }
 
@@ -220,12 +257,12 @@ export class Chaos {
   async kill(gateways: readonly GatewayProcess[]): Promise<void> {
     await Promise.all(gateways.map(gateway => end(gateway.child, 'SIGKILL')))
     await sleep(500)
-    for (const gateway of gateways) gateway.child = this.#startGateway(gateway.environment)
+    for (const gateway of gateways) gateway.child = this.#startGateway(gateway)
   }
 
   async terminate(gateway: GatewayProcess): Promise<void> {
     await end(gateway.child, 'SIGTERM')
-    gateway.child = this.#startGateway(gateway.environment)
+    gateway.child = this.#startGateway(gateway)
   }
 
   async pauseWrites(ms: number): Promise<void> {
@@ -315,7 +352,8 @@ export class Chaos {
     const { ok, invalid_grant } = await this.#refreshes()
     const renewed = this.#events['grant.renewed'] ?? 0
     const grants = await this.#grants()
-    let [rotations, unaccounted, lost] = [0, 0, 0]
+    let [rotations, unaccounted, spentTwice] = [0, 0, 0]
+    const lost: Record<string, number> = {}
     for (const { guid } of this.#people) {
       const grant = grants.get(guid) ?? { status: 'gone', version: 0 }
       const refreshes = counts.grants[guid]?.refreshes ?? 0
@@ -323,8 +361,11 @@ export class Chaos {
       const answersLost = Math.max(0, refreshes - (grant.version - 1))
       rotations += Math.min(refreshes, grant.version - 1)
       unaccounted += answersLost
+      spentTwice += counts.grants[guid]?.refreshes_refused ?? 0
       if (grant.status === 'reauthorization_required') {
-        lost += 1
+        const cause = this.#causes.get(guid) ?? 'nothing'
+        lost[cause] = (lost[cause] ?? 0) + 1
+        if (cause === 'nothing') this.#wrong.push(`${guid} was lost soon after no fault that can lose an answer`)
         if (this.#options.rotation === 'on_use') this.#wrong.push(`${guid} was lost, in on_use mode`)
         if (answersLost < 1) this.#wrong.push(`${guid} was lost, and no answer to it was`)
       } else if (grant.status !== 'active') {
@@ -334,7 +375,7 @@ export class Chaos {
       if (refusals > 0 && answersLost < 1)
         this.#wrong.push(`${guid}: ${refusals} times a token that the provider refused`)
     }
-    if (isQuiet && (unaccounted !== 0 || Object.keys(this.#errors).length > 0)) {
+    if (isQuiet && (unaccounted !== 0 || spentTwice !== 0 || Object.keys(this.#errors).length > 0)) {
       this.#wrong.push(`${unaccounted} refreshes without a rotation, errors ${JSON.stringify(this.#errors)}`)
     }
     const figures = {
@@ -347,9 +388,11 @@ export class Chaos {
       rotations,
       'renewals told by the gateways': renewed,
       'refreshes at the provider': ok,
-      'answers that were lost': unaccounted,
-      'refresh tokens refused (probes included)': invalid_grant,
-      'grants lost, each by a lost answer of its own': lost,
+      'double rotations, each by a lost answer': unaccounted,
+      'refresh tokens spent twice, and refused': spentTwice,
+      'invalid_grant at refreshes': invalid_grant,
+      'grants lost, by the fault before': lost,
+      'expired tokens served': this.#expiredServed,
       'longest time without a token, outages included, in ms': this.#longestLapseMs,
       events: this.#events,
     }

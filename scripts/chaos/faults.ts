@@ -5,6 +5,7 @@ export const WAYS = [
   'kill a gateway',
   'kill all gateways while requests are on the wire',
   'kill all gateways before they can commit',
+  'kill a gateway right after a commit',
   'stop a gateway past its lease',
   'end a gateway while Redis is away',
   'kill Redis',
@@ -19,6 +20,16 @@ export const WAYS = [
 ] as const
 
 export type Way = (typeof WAYS)[number]
+
+/** By these an answer gets lost, or who has it dies with it. A grant that ends soon after none of them is lost by our fault. */
+export const LOSSY: ReadonlySet<Way> = new Set<Way>([
+  'kill a gateway',
+  'kill all gateways while requests are on the wire',
+  'kill all gateways before they can commit',
+  'kill a gateway right after a commit',
+  'lose answers',
+  '500 after the commit',
+])
 
 /** The gateways run with a deadline of 1 s, so the lease is 6 s. */
 const PAST_THE_LEASE_MS = 8_000
@@ -39,6 +50,9 @@ export async function strike(chaos: Chaos, way: Way): Promise<void> {
       await chaos.pauseWrites(1_500)
       await chaos.untilRefreshed(2)
       await chaos.kill(chaos.gateways)
+      break
+    case 'kill a gateway right after a commit':
+      await chaos.kill([await chaos.untilCommitted()])
       break
     case 'stop a gateway past its lease': {
       const gateway = chaos.anyGateway()

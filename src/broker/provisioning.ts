@@ -69,7 +69,10 @@ export function createProvisionings(context: BrokerContext, grants: Grants, toke
       })
       if (mine !== null) return await perform(request, mine)
       const known = stored?.record
-      if (known?.status === 'answered') return { grant: await store(username, known.grant), created: false }
+      if (known?.status === 'answered') {
+        const { guid } = await store(username, known.grant)
+        return { grant: await tokens.read(guid, null), created: false }
+      }
       if (known?.status === 'done') {
         if ((await grants.find(known.guid)) !== null) {
           return { grant: await tokens.read(known.guid, null), created: false }

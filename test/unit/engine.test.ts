@@ -4,6 +4,7 @@ import type { Broker } from '../../src/broker/broker.ts'
 import type { Grant } from '../../src/ports/records.ts'
 import { Secret } from '../../src/ports/secret.ts'
 import { createWorld, LEASE_MS, type World } from '../support/broker.ts'
+import { FlakyStores } from '../support/flaky-stores.ts'
 
 const LIFETIME_MS = 7_200_000
 const HOUR_MS = 3_600_000
@@ -104,6 +105,54 @@ t.test('a fail-over that loses the last write: who wrote it finds out, and write
   t.equal((await stored(world)).version, 2, 'and nobody needs to ask')
   t.equal(world.provider.times('refresh'), 1)
   await broker.stop()
+})
+
+t.test(
+  'a fail-over that loses even the first write of a grant: it is written again, unless it was deleted',
+  async t => {
+    const flaky = new FlakyStores()
+    const world = createWorld({ stores: flaky.stores })
+    const broker = world.replica()
+    const provision = () => broker.provisionings.provision({ username: '4711', attributes: {} })
+    await exchange(broker)
+    await provision()
+    flaky.forgetGrants()
+    t.match(await provision(), { created: false, grant: { guid: 'guid-4711', version: 1 } })
+    t.equal(world.provider.times('createUser'), 1, 'no second user is asked for')
+    t.match(await broker.tokens.read('ada', null), { version: 1 })
+
+    flaky.forgetGrants()
+    await broker.start()
+    await world.clock.advance(16_000)
+    t.match(await stored(world), { version: 1, status: 'active' }, 'and nobody needs to ask')
+
+    await broker.revocations.revoke('ada')
+    await t.rejects(broker.tokens.read('ada', null), { code: 'grant_not_found' })
+    await world.clock.advance(60_000)
+    t.equal(await world.stores.grants.read('ada'), null, 'what was deleted stays so')
+    await broker.stop()
+  },
+)
+
+t.test('a process that is stopped waits for the exchange and the new user that are under way', async t => {
+  const world = createWorld()
+  const broker = world.replica()
+  const answers: ((outcome: unknown) => void)[] = []
+  for (const operation of ['exchange', 'createUser'] as const) {
+    world.provider.next(operation, () => new Promise(resolve => answers.push(resolve)))
+  }
+  const asked = [exchange(broker), broker.provisionings.provision({ username: '4711', attributes: {} })]
+  await world.clock.advance(1)
+  let isStopped = false
+  const stopping = broker.stop().then(() => {
+    isStopped = true
+  })
+  await world.clock.advance(1)
+  t.notOk(isStopped)
+  answers[0]?.(world.provider.answer({ guid: 'ada' }))
+  answers[1]?.(world.provider.answer({ guid: 'bob' }))
+  await Promise.all([...asked, stopping])
+  for (const guid of ['ada', 'bob']) t.match(await world.stores.grants.read(guid), { record: { version: 1 } })
 })
 
 t.test('a new authorization after a fail-over is not replaced by what was before it', async t => {

@@ -46,3 +46,37 @@ t.test('a user who was made and not yet stored is stored by whoever comes next',
   t.ok(again.grant.password?.equals(grant.password ?? again.grant.pair.accessToken))
   t.equal(world.provider.times('createUser'), 1)
 })
+
+t.test('the same name again is answered as a read is: never a token that has expired or was ended', async t => {
+  const world = createWorld({ policy: { idleAfterMs: 3_600_000 } })
+  const broker = world.replica()
+  const provision = () => broker.provisionings.provision({ username: '4711', attributes: {} })
+  await provision()
+  await world.clock.advance(3 * 7_200_000)
+  const { grant, created } = await provision()
+  t.match({ version: grant.version, created }, { version: 2, created: false })
+  t.ok(grant.accessTokenExpiresAtMs > world.clock.now())
+
+  world.provider.next('refresh', () => ({ kind: 'rejected', upstream: { status: 400, error: 'invalid_grant' } }))
+  await broker.tokens.report('guid-4711', 2).catch(() => {})
+  t.equal(await codeOf(provision()), 'reauthorization_required')
+})
+
+t.test('a deletion that ends by invalid_grant frees the name', async t => {
+  const world = createWorld()
+  const broker = world.replica()
+  await broker.provisionings.provision({ username: '4711', attributes: {} })
+  let answer: (outcome: unknown) => void = () => {}
+  world.provider.next('refresh', () => new Promise(resolve => (answer = resolve)))
+  broker.tokens.report('guid-4711', 1).catch(() => {})
+  await world.clock.advance(1)
+  const deleting = broker.revocations.revoke('guid-4711')
+  await world.clock.advance(1)
+  answer({ kind: 'rejected', upstream: { status: 400, error: 'invalid_grant' } })
+  t.equal(await deleting, null)
+  t.strictSame(
+    world.events.filter(({ type }) => type === 'grant.revoked'),
+    [{ type: 'grant.revoked', guid: 'guid-4711', version: 1 }],
+  )
+  t.equal(await world.stores.provisionings.read('4711'), null)
+})

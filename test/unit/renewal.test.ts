@@ -2,9 +2,8 @@ import t from 'tap'
 import type { Broker } from '../../src/broker/broker.ts'
 import type { Problem } from '../../src/errors.ts'
 import { Secret } from '../../src/ports/secret.ts'
-import { RecordUnreadable, type Stores, StoreUnavailable } from '../../src/ports/store.ts'
-import { createMemoryStores } from '../../src/store/memory.ts'
 import { createWorld, LEASE_MS, type World } from '../support/broker.ts'
+import { FlakyStores } from '../support/flaky-stores.ts'
 
 const LIFETIME_MS = 7_200_000
 const unknown = { kind: 'unknown', upstream: {}, settled: false, unreadable: false }
@@ -181,7 +180,7 @@ t.test('a deleted grant that was made anew is not overwritten by a renewal of th
 })
 
 t.test('a store that is away at the commit: the pair waits in the journal, and the next start stores it', async t => {
-  const flaky = createFlaky()
+  const flaky = new FlakyStores()
   const world = createWorld({ stores: flaky.stores })
   const broker = world.replica()
   await expired(world, broker)
@@ -209,7 +208,7 @@ t.test('a store that is away at the commit: the pair waits in the journal, and t
 })
 
 t.test('a record that does not open at the commit: the pair waits in the journal until it does', async t => {
-  const flaky = createFlaky()
+  const flaky = new FlakyStores()
   const world = createWorld({ stores: flaky.stores })
   const broker = world.replica()
   await expired(world, broker)
@@ -238,7 +237,7 @@ t.test('a record that does not open at the commit: the pair waits in the journal
 t.test(
   'one record that does not open keeps no other from being written again, nor the process from ending',
   async t => {
-    const flaky = createFlaky()
+    const flaky = new FlakyStores()
     const world = createWorld({ stores: flaky.stores })
     const broker = world.replica()
     for (const guid of ['ada', 'bob']) {
@@ -256,28 +255,53 @@ t.test(
   },
 )
 
-/** A memory store that can be taken away, or have one grant that does not open. */
-function createFlaky(): { stores: Stores; isAway: boolean; unreadable: string | null } {
-  const flaky = { isAway: false, unreadable: null as string | null, stores: undefined as unknown as Stores }
-  // Expiry does not matter here: no record of these tests lives that long.
-  const stores = createMemoryStores({ now: () => 1, sleep: async () => {} })
-  const { grants } = stores
-  const unlessAway = <T>(work: () => Promise<T>) => {
-    return flaky.isAway ? Promise.reject(new StoreUnavailable('away')) : work()
+t.test('an entry that stays in the journal after its commit is harmless, however late it is replayed', async t => {
+  const flaky = new FlakyStores()
+  const world = createWorld({ stores: flaky.stores })
+  const broker = world.replica()
+  await expired(world, broker)
+  world.provider.next('refresh', () => {
+    flaky.isAway = true
+    return world.provider.answer()
+  })
+  broker.tokens.read('ada', null).catch(() => {})
+  await world.clock.advance(100)
+  const left = new Map(world.journal.kept)
+  flaky.isAway = false
+  await world.clock.advance(3_000)
+  await broker.tokens.report('ada', 2)
+  await world.clock.advance(LIFETIME_MS)
+  for (const [name, rotation] of left) world.journal.kept.set(name, rotation)
+  const asked = world.provider.times('refresh')
+  const next = world.replica()
+  await next.start()
+  t.equal(world.journal.kept.size, 0)
+  t.equal(world.provider.times('refresh'), asked, 'its refresh token has been spent, and is not spent again')
+  t.match(await world.stores.grants.read('ada'), { record: { version: 3 } })
+  await next.stop()
+})
+
+t.test('a start does not wait for a store that is away, however many rotations wait in the journal', async t => {
+  const flaky = new FlakyStores()
+  const world = createWorld({ stores: flaky.stores })
+  const broker = world.replica()
+  await expired(world, broker)
+  world.provider.next('refresh', () => {
+    flaky.isAway = true
+    return world.provider.answer()
+  })
+  broker.tokens.read('ada', null).catch(() => {})
+  await world.clock.advance(100)
+  const [rotation] = [...world.journal.kept.values()]
+  if (rotation === undefined) throw new Error('nothing was put into the journal')
+  for (let index = 0; index < 50; index += 1) await world.journal.put({ ...rotation, guid: `person${index}` })
+  let tries = 0
+  const read = (guid: string) => {
+    tries += 1
+    return flaky.stores.grants.read(guid)
   }
-  const ifReadable = <T>(guid: string, work: () => Promise<T>) => {
-    return flaky.unreadable === guid ? Promise.reject(new RecordUnreadable('sealed')) : unlessAway(work)
-  }
-  flaky.stores = {
-    ...stores,
-    grants: {
-      read: guid => ifReadable(guid, () => grants.read(guid)),
-      standing: guid => ifReadable(guid, () => grants.standing(guid)),
-      write: (guid, ifRevision, next) => ifReadable(guid, () => grants.write(guid, ifRevision, next)),
-      claimDue: claim => unlessAway(() => grants.claimDue(claim)),
-      list: page => unlessAway(() => grants.list(page)),
-      settled: grants.settled,
-    },
-  }
-  return flaky
-}
+  const counting = { ...flaky.stores, grants: { ...flaky.stores.grants, read } }
+  const next = world.replica(counting)
+  await next.start()
+  t.ok(tries <= 2, `${tries} tries`)
+})

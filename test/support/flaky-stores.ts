@@ -1,0 +1,39 @@
+import { type GrantStore, RecordUnreadable, type Stores, StoreUnavailable } from '../../src/ports/store.ts'
+import { createMemoryStores } from '../../src/store/memory.ts'
+
+/** Memory stores that can be taken away, have one grant that does not open, or forget all grants, as a fail-over may. */
+export class FlakyStores {
+  isAway = false
+  unreadable: string | null = null
+  readonly stores: Stores
+  // Expiry does not matter here: no record of these tests lives that long.
+  readonly #clock = { now: () => 1, sleep: async () => {} }
+  #grants: GrantStore
+
+  constructor() {
+    const stores = createMemoryStores(this.#clock)
+    this.#grants = stores.grants
+    this.stores = {
+      ...stores,
+      grants: {
+        read: guid => this.#of(guid, () => this.#grants.read(guid)),
+        standing: guid => this.#of(guid, () => this.#grants.standing(guid)),
+        write: (guid, ifRevision, next) => this.#of(guid, () => this.#grants.write(guid, ifRevision, next)),
+        claimDue: claim => this.#of(null, () => this.#grants.claimDue(claim)),
+        list: page => this.#of(null, () => this.#grants.list(page)),
+        settled: (guid, signal) => this.#grants.settled(guid, signal),
+      },
+    }
+  }
+
+  /** Another server takes over, to which no grant has come yet. */
+  forgetGrants(): void {
+    this.#grants = createMemoryStores(this.#clock).grants
+  }
+
+  async #of<T>(guid: string | null, work: () => Promise<T>): Promise<T> {
+    if (this.isAway) throw new StoreUnavailable('away')
+    if (guid !== null && guid === this.unreadable) throw new RecordUnreadable('sealed')
+    return await work()
+  }
+}

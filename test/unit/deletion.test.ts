@@ -1,0 +1,118 @@
+/** A deletion, and what crosses it: reads, renewals and sign-ins under way. */
+import t from 'tap'
+import type { Problem } from '../../src/errors.ts'
+import { Secret } from '../../src/ports/secret.ts'
+import { createWorld, LEASE_MS } from '../support/broker.ts'
+import { FlakyStores } from '../support/flaky-stores.ts'
+
+const LIFETIME_MS = 7_200_000
+const unavailable = { kind: 'unavailable', upstream: {}, retryAfterSeconds: null }
+const lost = { kind: 'unknown', upstream: {}, settled: false, unreadable: false, retryAfterSeconds: null }
+
+function request(code: string) {
+  return { code: new Secret(code), redirectUri: 'https://app.example/cb' }
+}
+
+/** A promise, and the way to keep it. */
+function pending(): { promise: Promise<unknown>; resolve: (outcome: unknown) => void } {
+  let resolve: (outcome: unknown) => void = () => {}
+  const promise = new Promise(kept => {
+    resolve = kept
+  })
+  return { promise, resolve }
+}
+
+async function answered(work: Promise<{ version: number }>): Promise<string> {
+  return await work.then(
+    ({ version }) => `version ${version}`,
+    (error: Problem) => error.code,
+  )
+}
+
+for (const isSame of [true, false]) {
+  t.test(
+    `a read under way is not answered a token after DELETE, on ${isSame ? 'the same' : 'another'} replica`,
+    async t => {
+      const world = createWorld()
+      const broker = world.replica()
+      const other = isSame ? broker : world.replica()
+      await broker.exchanges.exchange(request('code'))
+      await world.clock.advance(LIFETIME_MS - 900_000)
+      const [refresh, revoke] = [pending(), pending()]
+      world.provider.next('refresh', () => refresh.promise)
+      world.provider.next('revoke', () => revoke.promise)
+      const reading = answered(broker.tokens.read('ada', 1_200_000))
+      await world.clock.advance(1_000)
+      const deleting = other.revocations.revoke('ada')
+      await world.clock.advance(1_000)
+      refresh.resolve(lost)
+      t.equal(await reading, 'grant_not_found')
+      revoke.resolve({ kind: 'ok', value: null })
+      await world.clock.advance(LEASE_MS)
+      await deleting
+    },
+  )
+}
+
+t.test('a repeated code is answered as a read is', async t => {
+  const world = createWorld()
+  const broker = world.replica()
+  await broker.exchanges.exchange(request('code'))
+  world.provider.next('refresh', () => ({ kind: 'rejected', upstream: { status: 400, error: 'invalid_grant' } }))
+  await broker.tokens.report('ada', 1).catch(() => {})
+  const again = broker.exchanges.exchange(request('code')).then(({ grant }) => grant)
+  t.equal(await answered(again), 'reauthorization_required')
+})
+
+t.test('who signs in while an earlier sign-in is being deleted has a grant, by whatever clock', async t => {
+  const world = createWorld()
+  const broker = world.replica()
+  const slow = pending()
+  world.provider.next('exchange', () => slow.promise)
+  const early = broker.exchanges.exchange(request('early'))
+  await world.clock.advance(1_000)
+  await broker.exchanges.exchange(request('late'))
+  world.provider.next('revoke', () => unavailable)
+  t.match(await broker.revocations.revoke('ada'), { status: 'revoking' })
+  slow.resolve(world.provider.answer({ guid: 'ada' }))
+  t.match(await early, { created: true, grant: { status: 'active' } })
+  const { grant } = await early
+  await world.clock.advance(60_000)
+  t.match(await broker.tokens.read('ada', null), { version: grant.version })
+  const revoked = world.provider.asked.filter(({ operation }) => operation === 'revoke').map(({ token }) => token)
+  t.notOk(revoked.includes(grant.pair.refreshToken.reveal()))
+})
+
+t.test('a grant that was ended outranks nobody', async t => {
+  const world = createWorld()
+  const broker = world.replica()
+  const slow = pending()
+  world.provider.next('exchange', () => slow.promise)
+  const early = broker.exchanges.exchange(request('early'))
+  await world.clock.advance(1_000)
+  await broker.exchanges.exchange(request('late'))
+  world.provider.next('refresh', () => ({ kind: 'rejected', upstream: { status: 400, error: 'invalid_grant' } }))
+  await broker.tokens.report('ada', 1).catch(() => {})
+  slow.resolve(world.provider.answer({ guid: 'ada' }))
+  t.match(await early, { grant: { status: 'active', version: 2 } })
+})
+
+t.test('DELETE is answered within a lease, also while a renewal cannot store what it brought', async t => {
+  const flaky = new FlakyStores()
+  const world = createWorld({ stores: flaky.stores })
+  const broker = world.replica()
+  await broker.exchanges.exchange(request('code'))
+  const refresh = pending()
+  world.provider.next('refresh', () => refresh.promise)
+  broker.tokens.report('ada', 1).catch(() => {})
+  await world.clock.advance(1)
+  const deleting = broker.revocations.revoke('ada')
+  await world.clock.advance(1)
+  flaky.isAway = true
+  refresh.resolve(world.provider.answer())
+  await world.clock.advance(LEASE_MS + 1)
+  t.match(await deleting, { status: 'revoking' })
+  flaky.isAway = false
+  await world.clock.advance(5_000)
+  t.equal(await world.stores.grants.read('ada'), null, 'and it goes on')
+})
