@@ -98,8 +98,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'what cannot be stored is not put into the journal',
     file: RENEWAL,
-    find: '      if (!journaled) journaled = await putInJournal(rotation)\n',
-    replace: '',
+    find: '      if (isKept) return\n',
+    replace: '      return\n',
   },
   {
     name: 'the journal is not replayed',

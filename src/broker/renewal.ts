@@ -53,6 +53,9 @@ export interface Renewals {
   idle(): Promise<void>
 }
 
+/** A store that is well has taken a pair long before. */
+const JOURNAL_AFTER_MS = 250
+
 export function createRenewals(context: BrokerContext, breaker: Breaker, discards: Discards, recent: Recent): Renewals {
   const { clock, policy, events, journal, provider, slots } = context
   const { grants } = context.stores
@@ -130,27 +133,33 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
     return { kind: 'held', untilMs: nowMs }
   }
 
-  /** Writes the pair down, for as long as it takes. `begun`: the grant as the attempt left it. */
+  /**
+   * Writes the pair down, for as long as it takes. `begun`: the grant as the attempt left it. What the store has not taken
+   * in a moment goes into the journal, before it says no: this process may not live to hear it.
+   */
   async function commit(rotation: Rotation, begun: Stored<Grant>): Promise<RenewalResult> {
     let known: Stored<Grant> | undefined = begun
-    let journaled = false
-    const keepInJournal = async () => {
-      known = undefined
-      if (!journaled) journaled = await putInJournal(rotation)
+    const entry = journalEntry(rotation)
+    const done = new AbortController()
+    void clock.sleep(JOURNAL_AFTER_MS, done.signal).then(() => (done.signal.aborted ? undefined : entry.keep()))
+    try {
+      const result = await persist(
+        context,
+        () =>
+          commitOnce(rotation, known).catch(async error => {
+            known = undefined
+            // A record that came between and does not open: a later start, with the right keys, may know better.
+            if (!(error instanceof StoreUnavailable)) await entry.keep()
+            throw error
+          }),
+        entry.keep,
+      )
+      done.abort()
+      await entry.drop()
+      return result
+    } finally {
+      done.abort()
     }
-    const result = await persist(
-      context,
-      () =>
-        commitOnce(rotation, known).catch(async error => {
-          // A record that came between and does not open: a later start, with the right keys, may know better.
-          if (!(error instanceof StoreUnavailable)) await keepInJournal()
-          throw error
-        }),
-      keepInJournal,
-    )
-    // An entry that stays is harmless: the next start finds that it was committed.
-    if (journaled) await journal.remove(rotation).catch(() => {})
-    return result
   }
 
   /** `discard`: what becomes of a pair that is not needed any more. */
@@ -182,14 +191,31 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
     return grant === null ? { kind: 'gone' } : { kind: 'current', grant }
   }
 
-  async function putInJournal(rotation: Rotation): Promise<boolean> {
-    const version = rotation.replacesVersion + 1
-    const journaled = await journal.put(rotation).then(
-      () => true,
-      () => false,
-    )
-    events.emit({ type: 'commit.delayed', guid: rotation.guid, version, journaled })
-    return journaled
+  /** Kept at most once; one that cannot be dropped is harmless: the next start finds that it was committed. */
+  function journalEntry(rotation: Rotation): { keep(): Promise<void>; drop(): Promise<void> } {
+    let keeping: Promise<void> = Promise.resolve()
+    let isKept = false
+
+    async function put(): Promise<void> {
+      if (isKept) return
+      isKept = await journal.put(rotation).then(
+        () => true,
+        () => false,
+      )
+      const version = rotation.replacesVersion + 1
+      events.emit({ type: 'commit.delayed', guid: rotation.guid, version, journaled: isKept })
+    }
+
+    return {
+      keep() {
+        keeping = keeping.then(put)
+        return keeping
+      },
+      async drop() {
+        await keeping
+        if (isKept) await journal.remove(rotation).catch(() => {})
+      },
+    }
   }
 
   /** What a failed attempt means for the grant: adopt a newer version, end it, or try again later. */

@@ -188,7 +188,7 @@ export class Replica {
       }
       if (world.hits('unreachable')) return back(random.between(1, 50), unreachable)
       if (world.hits('lostBefore')) return back(DEADLINE_MS, unsettled)
-      const isSlow = world.hits('providerSlow')
+      const isSlow = world.hits('providerSlow') || world.dawdles.delete(guid ?? '')
       const reachesMs = random.between(2, 60)
       const takesMs = isSlow ? random.between(500, 1_800) : random.between(2, 80)
       schedule.after(reachesMs, () => {

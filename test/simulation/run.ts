@@ -65,6 +65,8 @@ class Run {
 
   async run(): Promise<void> {
     const { plan, schedule } = this.#world
+    this.#world.onAsked = guid => this.#interrupt(guid)
+    this.#world.onBegun = name => this.#stallAtOnce(name)
     for (let index = 0; index < plan.replicas; index += 1) this.#start(new Map())
     for (const guid of this.#guids) this.#signIn(guid)
     this.#clients()
@@ -193,6 +195,21 @@ class Run {
     schedule.after(random.between(100, 15_000), () => this.#signIn(guid))
   }
 
+  /** Somebody is deleted while a renewal is under way, and signs in again at once. */
+  #interrupt(guid: string): void {
+    const { plan, random, schedule } = this.#world
+    // Above all by the first renewal: what comes of it, and who signs in anew, are of the same version.
+    const isFirst = this.#world.stays.get(guid)?.at(-1)?.grant.version === 1
+    const chance = isFirst ? 5 * plan.deletions : plan.deletions
+    if (!plan.comesAndGoes || this.#world.isHealed || !random.chance(chance)) return
+    if (!isQuiet(plan) && random.chance(0.5)) this.#world.dawdles.add(guid)
+    schedule.after(random.between(0, 20), () => {
+      const running = this.#running()
+      if (running.length > 0) this.#guard(random.pick(running).broker.revocations.revoke(guid))
+      schedule.after(random.between(50, 800), () => this.#signIn(guid))
+    })
+  }
+
   #disasters(): void {
     const { plan, random, schedule } = this.#world
     const tick = () => {
@@ -223,7 +240,7 @@ class Run {
         schedule.after(random.between(100, 4_000), () => this.#start(replica.disk))
         return
       case 'stall':
-        replica.stalledUntilMs = schedule.nowMs + random.between(100, 6 * LEASE_MS)
+        this.#stall(replica)
         return
       case 'stop':
         this.#stop(replica)
@@ -252,6 +269,19 @@ class Run {
           },
         )
     }
+  }
+
+  #stall(replica: Replica): void {
+    const { random, schedule } = this.#world
+    replica.stalledUntilMs = schedule.nowMs + random.between(100, 6 * LEASE_MS)
+  }
+
+  /** Between the lease and the request there is hardly any time: by chance alone nobody would sleep just then. */
+  #stallAtOnce(name: string): void {
+    const { isHealed, plan, random } = this.#world
+    if (isHealed || plan.disasters.stall === undefined || !random.chance(0.05)) return
+    const replica = this.#running().find(candidate => candidate.name === name)
+    if (replica !== undefined) this.#stall(replica)
   }
 
   #away(isAway: boolean): void {

@@ -61,6 +61,12 @@ export class World {
   readonly asks = new Map<string, number>()
   readonly counts = { rotations: 0, ended: 0, unconfirmed: 0, reads: 0, refusedReads: 0 }
   readonly traceLength: number
+  /** Told when a grant is about to be renewed. */
+  onAsked: (guid: string) => void = () => {}
+  /** Whose next answer the provider takes its time for. */
+  readonly dawdles = new Set<string>()
+  /** Told which replica has taken a lease. */
+  onBegun: (name: string) => void = () => {}
   /** What an observer has found. */
   violation: Violation | null = null
   isHealed = false
@@ -135,6 +141,7 @@ export class World {
     if (isStanding && begunAtMs !== undefined && nowMs - begunAtMs > SEND_WITHIN_MS + toleranceMs) {
       this.broken(`${replica.name} asked for ${guid} ${nowMs - begunAtMs} ms after it took the lease`)
     }
+    this.onAsked(guid)
     return nowMs
   }
 
@@ -259,7 +266,9 @@ export class World {
     }
     const attempt = next?.attempt ?? null
     if (row !== null && attempt !== null && attempt.startedAtMs !== before?.record.attempt?.startedAtMs) {
-      this.#begun.set(`${attempt.owner.split('.')[0]} ${row.id}`, this.schedule.nowMs)
+      const [name = ''] = attempt.owner.split('.')
+      this.#begun.set(`${name} ${row.id}`, this.schedule.nowMs)
+      this.onBegun(name)
     }
     if (last !== undefined && last.row !== row) last.until = Math.min(last.until, steps)
     if (row !== null && next !== null) {
