@@ -110,7 +110,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'the pair of a loser is forgotten',
     file: RENEWAL,
-    find: '    discards.discard(rotation.guid, rotation.pair, rotation.accessTokenExpiresAtMs)\n',
+    find: '    discard(rotation.guid, rotation.pair, rotation.accessTokenExpiresAtMs)\n',
     replace: '',
   },
   {
