@@ -1,4 +1,4 @@
-/** The processes, the readers, and what was seen. */
+/** The processes, and the readers. */
 import type { ChildProcess } from 'node:child_process'
 import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -10,7 +10,8 @@ import { newCaller, newEncryptionKey } from '../../src/cli/keys.ts'
 import { ask } from '../../test/support/redis.ts'
 import { type Deployment, startCluster, startSentinels } from '../../test/support/redis-deployments.ts'
 import { end, freePort, ready, start } from '../processes.ts'
-import { LOSSY, type Way } from './faults.ts'
+import type { Way } from './faults.ts'
+import { Witness } from './witness.ts'
 
 export interface ChaosOptions {
   readonly rotation: 'instant' | 'on_use'
@@ -26,24 +27,7 @@ export interface GatewayProcess {
   child: ChildProcess
 }
 
-interface Person {
-  readonly guid: string
-  version: number
-  /** Since when nobody has been given a token; null: the last read brought one. */
-  withoutSinceMs: number | null
-  /** Since when the provider has refused what was answered; null: it took the last one. */
-  refusedSinceMs: number | null
-}
-
 const READERS = 4
-/**
- * In `instant` mode the old token is dead from the moment at which the provider has made the new one, and the gateway cannot
- * know that before it has the answer, nor tell the others before the store takes it: the longest pause of Redis, and a lease.
- */
-const REFUSED_AT_MOST_MS = 12_000
-/** Two leases of six seconds, and what outages in between add: so long after a loss the grant has ended. */
-const LOSS_SHOWS_WITHIN_MS = 40_000
-
 export class Chaos {
   readonly gateways: GatewayProcess[] = []
   readonly sandbox: SandboxDriver
@@ -51,27 +35,13 @@ export class Chaos {
   readonly #closeSandbox: () => Promise<void>
   readonly #apiKey: string
   readonly #callers: string
-  readonly #people: Person[] = []
-  readonly #wrong: string[] = []
-  readonly #errors: Record<string, number> = {}
-  readonly #strikes: Record<string, number> = {}
-  /** The last strike of each way, in the order in which they came. */
-  readonly #struckAtMs = new Map<Way, number>()
-  /** Why each grant that has ended was lost; null: for no reason that was given. */
-  readonly #causes = new Map<string, Way | null>()
+  readonly #witness: Witness
   #onCommit: ((gateway: GatewayProcess) => void) | null = null
-  readonly #events: Record<string, number> = {}
-  /** For how long each person's token was refused at the most. */
-  readonly #refusedForMs = new Map<string, number>()
   #redis: ChildProcess | null = null
   #redisPort = 0
   #redisDir = ''
   #deployment: Deployment | null = null
   #failOvers = 0
-  #reads = 0
-  #expiredServed = 0
-  #askedAgain = 0
-  #longestLapseMs = 0
   #isReading = true
 
   private constructor(options: ChaosOptions, sandbox: SandboxDriver, closeSandbox: () => Promise<void>) {
@@ -81,6 +51,7 @@ export class Chaos {
     const { apiKey, entry } = newCaller('chaos', ['*'])
     this.#apiKey = apiKey
     this.#callers = JSON.stringify([entry])
+    this.#witness = new Witness({ rotation: options.rotation, mayGoBack: options.redis !== 'single' })
   }
 
   static async start(options: ChaosOptions): Promise<Chaos> {
@@ -139,17 +110,9 @@ export class Chaos {
     return start(process.execPath, ['dist/src/main.js', 'serve'], gateway.environment, line => {
       const { msg, guid } = JSON.parse(line) as { msg: string; guid?: string }
       if (!/^[a-z]+\.[a-z_]+$/.test(msg)) return
-      this.#events[msg] = (this.#events[msg] ?? 0) + 1
+      this.#witness.heard(msg, guid)
       if (msg === 'grant.renewed') this.#onCommit?.(gateway)
-      if (msg === 'grant.ended' && guid !== undefined) this.#causes.set(guid, this.#causeNow())
     })
-  }
-
-  /** The latest fault that can lose an answer, if it is not too long ago. */
-  #causeNow(): Way | null {
-    const since = Date.now() - LOSS_SHOWS_WITHIN_MS
-    const recent = [...this.#struckAtMs].filter(([way, atMs]) => LOSSY.has(way) && atMs >= since)
-    return recent.at(-1)?.[0] ?? null
   }
 
   /** The next gateway that commits, at that moment. */
@@ -165,7 +128,7 @@ export class Chaos {
   async #addPerson(index: number): Promise<void> {
     const response = await this.#fetch(this.anyGateway(), '/v1/users', { username: `person ${index}` })
     const { guid } = (await response.json()) as { guid: string }
-    this.#people.push({ guid, version: 1, withoutSinceMs: null, refusedSinceMs: null })
+    this.#witness.knows(guid)
   }
 
   async #fetch({ url }: GatewayProcess, path: string, body?: object): Promise<Response> {
@@ -184,65 +147,20 @@ export class Chaos {
 
   async #readOn(reader: number): Promise<void> {
     for (let turn = reader; this.#isReading; turn += READERS) {
-      const person = this.#people[turn % this.#people.length] as Person
-      if (!(await this.#readOnce(person))) {
-        this.#askedAgain += 1
-        await this.#readOnce(person)
-      }
+      const guid = this.#guids[turn % this.#guids.length] ?? ''
+      const ask = () => this.#fetch(this.anyGateway(), `/v1/grants/${guid}/token`)
+      const attempt = async (accessToken: string) => (await this.sandbox.me(accessToken)).status !== 401
+      await this.#witness.reads(guid, ask, attempt)
       await sleep(10)
     }
   }
 
-  /** Whether the provider takes what the gateway answers; a read that brings no token is counted, and is no lie. */
-  async #readOnce(person: Person): Promise<boolean> {
-    this.#reads += 1
-    try {
-      const response = await this.#fetch(this.anyGateway(), `/v1/grants/${person.guid}/token`)
-      const token = (await response.json()) as Record<string, string> & { version: number }
-      if (response.status !== 200) {
-        this.#count(token.code ?? String(response.status))
-        if (response.status !== 409) person.withoutSinceMs ??= Date.now()
-        return true
-      }
-      if (Date.parse(token.expires_at ?? '') < Date.now()) {
-        this.#expiredServed += 1
-        this.#wrong.push(`an expired token of ${person.guid} was served`)
-      }
-      if (token.version < person.version) {
-        this.#count('an older version was answered')
-        // A fail-over may lose what came last, until who wrote it finds out.
-        if (this.#deployment === null) this.#wrong.push(`a replaced token of ${person.guid} was served`)
-      }
-      person.version = Math.max(person.version, token.version)
-      if (person.withoutSinceMs !== null) {
-        this.#longestLapseMs = Math.max(this.#longestLapseMs, Date.now() - person.withoutSinceMs)
-        person.withoutSinceMs = null
-      }
-      const isTaken = (await this.sandbox.me(token.access_token ?? '')).status !== 401
-      this.#tried(person, isTaken)
-      return isTaken
-    } catch {
-      // No gateway there, at this moment.
-      this.#count('no connection')
-      return true
-    }
-  }
-
-  #tried(person: Person, isTaken: boolean): void {
-    if (isTaken) person.refusedSinceMs = null
-    else person.refusedSinceMs ??= Date.now()
-    const forMs = person.refusedSinceMs === null ? 0 : Date.now() - person.refusedSinceMs
-    this.#refusedForMs.set(person.guid, Math.max(forMs, this.#refusedForMs.get(person.guid) ?? 0))
-  }
-
-  #count(code: string): void {
-    this.#errors[code] = (this.#errors[code] ?? 0) + 1
+  get #guids(): readonly string[] {
+    return this.#witness.guids
   }
 
   struck(way: Way): void {
-    this.#struckAtMs.delete(way)
-    this.#struckAtMs.set(way, Date.now())
-    this.#strikes[way] = (this.#strikes[way] ?? 0) + 1
+    this.#witness.struck(way)
   }
 
   async quiet(ms: number): Promise<void> {
@@ -256,17 +174,16 @@ export class Chaos {
       if (((await this.sandbox.counts()).faults[kind] ?? 0) >= before + times) return
       await sleep(20)
     }
-    this.#count(`not hit: ${kind}`)
+    this.#witness.count(`not hit: ${kind}`)
   }
 
   async untilRefreshed(times: number): Promise<void> {
-    const before = (await this.#refreshes()).ok
-    for (let tries = 0; tries < 200 && (await this.#refreshes()).ok < before + times; tries += 1) await sleep(10)
+    const before = await this.#refreshes()
+    for (let tries = 0; tries < 200 && (await this.#refreshes()) < before + times; tries += 1) await sleep(10)
   }
 
-  async #refreshes(): Promise<{ ok: number; invalid_grant: number }> {
-    const outcomes = (await this.sandbox.counts()).totals.refresh ?? {}
-    return { ok: outcomes.ok ?? 0, invalid_grant: outcomes.invalid_grant ?? 0 }
+  async #refreshes(): Promise<number> {
+    return (await this.sandbox.counts()).totals.refresh?.ok ?? 0
   }
 
   /** At once, and up again a moment later. */
@@ -317,19 +234,19 @@ export class Chaos {
       await sleep(2_000)
       const before = await this.#grants()
       await sleep(Math.max(0, endsAt - Date.now() - 30_000))
-      const alarms = this.#events['client.refused'] ?? 0
-      if (alarms !== this.gateways.length) this.#wrong.push(`${alarms} alarms of ${this.gateways.length} gateways`)
+      const alarms = this.#witness.times('client.refused')
+      if (alarms !== this.gateways.length) this.#witness.isWrong(`${alarms} alarms of ${this.gateways.length} gateways`)
       const after = await this.#grants()
       for (const [guid, was] of before) {
         const is = after.get(guid)
         const isUnchanged = is?.status === was.status && is.version === was.version
-        if (!isUnchanged) this.#wrong.push(`${guid} was ${JSON.stringify(was)}, and is ${JSON.stringify(is)}`)
+        if (!isUnchanged) this.#witness.isWrong(`${guid} was ${JSON.stringify(was)}, and is ${JSON.stringify(is)}`)
       }
     })
     await sleep(Math.max(0, endsAt - Date.now() - 5_000))
-    for (const person of this.#people) {
-      const { status } = await this.#fetch(this.anyGateway(), `/v1/grants/${person.guid}/token`)
-      if (status !== 200) this.#wrong.push(`${person.guid} has not recovered: ${status}`)
+    for (const guid of this.#guids) {
+      const { status } = await this.#fetch(this.anyGateway(), `/v1/grants/${guid}/token`)
+      if (status !== 200) this.#witness.isWrong(`${guid} has not recovered: ${status}`)
     }
   }
 
@@ -346,7 +263,7 @@ export class Chaos {
 
   async #grants(): Promise<Map<string, { status: string; version: number }>> {
     const all = new Map<string, { status: string; version: number }>()
-    for (const { guid } of this.#people) {
+    for (const guid of this.#guids) {
       const response = await this.#fetch(this.anyGateway(), `/v1/grants/${guid}`)
       all.set(guid, (await response.json()) as { status: string; version: number })
     }
@@ -364,57 +281,9 @@ export class Chaos {
     this.#isReading = false
     // Doubts end after two leases of six seconds.
     await sleep(15_000)
+    // In this order: renewals go on, and what the provider had done stands in the versions that are read after that.
     const counts = await this.sandbox.counts()
-    const { ok, invalid_grant } = await this.#refreshes()
-    const renewed = this.#events['grant.renewed'] ?? 0
-    const grants = await this.#grants()
-    let [rotations, unaccounted, spentTwice, longestRefusedMs] = [0, 0, 0, 0]
-    const lost: Record<string, number> = {}
-    for (const { guid } of this.#people) {
-      const grant = grants.get(guid) ?? { status: 'gone', version: 0 }
-      const refreshes = counts.grants[guid]?.refreshes ?? 0
-      // Renewals go on: what the provider had done when it was asked stands in the versions that were read after that.
-      const answersLost = Math.max(0, refreshes - (grant.version - 1))
-      rotations += Math.min(refreshes, grant.version - 1)
-      unaccounted += answersLost
-      spentTwice += counts.grants[guid]?.refreshes_refused ?? 0
-      if (grant.status === 'reauthorization_required') {
-        const cause = this.#causes.get(guid) ?? 'nothing'
-        lost[cause] = (lost[cause] ?? 0) + 1
-        if (cause === 'nothing') this.#wrong.push(`${guid} was lost soon after no fault that can lose an answer`)
-        if (this.#options.rotation === 'on_use') this.#wrong.push(`${guid} was lost, in on_use mode`)
-        if (answersLost < 1) this.#wrong.push(`${guid} was lost, and no answer to it was`)
-      } else if (grant.status !== 'active') {
-        this.#wrong.push(`${guid} is ${grant.status} at the end`)
-      }
-      const refusedForMs = this.#refusedForMs.get(guid) ?? 0
-      longestRefusedMs = Math.max(longestRefusedMs, refusedForMs)
-      if (refusedForMs > REFUSED_AT_MOST_MS && answersLost < 1)
-        this.#wrong.push(`${guid}: for ${refusedForMs} ms tokens that the provider refused, and no answer was lost`)
-    }
-    if (isQuiet && (unaccounted !== 0 || spentTwice !== 0 || Object.keys(this.#errors).length > 0)) {
-      this.#wrong.push(`${unaccounted} refreshes without a rotation, errors ${JSON.stringify(this.#errors)}`)
-    }
-    const figures = {
-      grants: this.#people.length,
-      reads: this.#reads,
-      'reads asked again because a renewal came between': this.#askedAgain,
-      'reads without a token, by why': this.#errors,
-      'faults injected': this.#strikes,
-      'requests hit at the provider': counts.faults,
-      rotations,
-      'renewals told by the gateways': renewed,
-      'refreshes at the provider': ok,
-      'double rotations, each by a lost answer': unaccounted,
-      'refresh tokens spent twice, and refused': spentTwice,
-      'invalid_grant at refreshes': invalid_grant,
-      'grants lost, by the fault before': lost,
-      'expired tokens served': this.#expiredServed,
-      'longest time in which the provider refused what was answered, in ms': longestRefusedMs,
-      'longest time without a token, outages included, in ms': this.#longestLapseMs,
-      events: this.#events,
-    }
-    return { figures, wrong: [...new Set(this.#wrong)].slice(0, 30) }
+    return this.#witness.concludes(counts, await this.#grants(), isQuiet)
   }
 
   async stop(): Promise<void> {

@@ -255,7 +255,8 @@ t.test(
   },
 )
 
-t.test('an entry that stays in the journal after its commit is harmless, however late it is replayed', async t => {
+/** A pair that came when the store was away: it waits in the journal. */
+async function pairInJournal() {
   const flaky = new FlakyStores()
   const world = createWorld({ stores: flaky.stores })
   const broker = world.replica()
@@ -266,6 +267,11 @@ t.test('an entry that stays in the journal after its commit is harmless, however
   })
   broker.tokens.read('ada', null).catch(() => {})
   await world.clock.advance(100)
+  return { flaky, world, broker }
+}
+
+t.test('an entry that stays in the journal after its commit is harmless, however late it is replayed', async t => {
+  const { flaky, world, broker } = await pairInJournal()
   const left = new Map(world.journal.kept)
   flaky.isAway = false
   await world.clock.advance(3_000)
@@ -282,16 +288,7 @@ t.test('an entry that stays in the journal after its commit is harmless, however
 })
 
 t.test('a start does not wait for a store that is away, however many rotations wait in the journal', async t => {
-  const flaky = new FlakyStores()
-  const world = createWorld({ stores: flaky.stores })
-  const broker = world.replica()
-  await expired(world, broker)
-  world.provider.next('refresh', () => {
-    flaky.isAway = true
-    return world.provider.answer()
-  })
-  broker.tokens.read('ada', null).catch(() => {})
-  await world.clock.advance(100)
+  const { flaky, world } = await pairInJournal()
   const [rotation] = [...world.journal.kept.values()]
   if (rotation === undefined) throw new Error('nothing was put into the journal')
   for (let index = 0; index < 50; index += 1) await world.journal.put({ ...rotation, guid: `person${index}` })
@@ -305,3 +302,30 @@ t.test('a start does not wait for a store that is away, however many rotations w
   await next.start()
   t.ok(tries <= 2, `${tries} tries`)
 })
+
+t.test(
+  'a pair that the store is slow to take is journaled before it says no, and dropped when it is taken',
+  async t => {
+    const flaky = new FlakyStores()
+    const world = createWorld({ stores: flaky.stores })
+    let take = () => {}
+    const slow = { ...flaky.stores, grants: { ...flaky.stores.grants } }
+    const broker = world.replica(slow)
+    await expired(world, broker)
+    world.provider.next('refresh', () => {
+      slow.grants.write = (...args) =>
+        new Promise(resolve => {
+          take = () => resolve(flaky.stores.grants.write(...args))
+        })
+      return world.provider.answer()
+    })
+    const reading = broker.tokens.read('ada', null)
+    await world.clock.advance(249)
+    t.equal(world.journal.kept.size, 0, 'a store that is well takes it in that time')
+    await world.clock.advance(1)
+    t.equal(world.journal.kept.size, 1)
+    take()
+    t.equal((await reading).version, 2)
+    t.equal(world.journal.kept.size, 0)
+  },
+)
