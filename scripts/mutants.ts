@@ -14,7 +14,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'the version is not looked at again once the lease is taken',
     file: RENEWAL,
-    find: "    if (grant.version !== version) return { kind: 'current', grant }\n",
+    find: "    if (!isSameVersion(grant, seen)) return { kind: 'current', grant }\n",
     replace: '',
   },
   {

@@ -112,6 +112,11 @@ export function isReplacedBy(grant: Grant, rotation: Rotation): boolean {
   )
 }
 
+/** Whether the same pair stands: a grant that was deleted and made anew counts its versions from 1 again. */
+export function isSameVersion(current: Grant, seen: Grant): boolean {
+  return current.version === seen.version && current.createdAtMs === seen.createdAtMs
+}
+
 /** The new pair takes the old one's place. */
 export function rotated(policy: RefreshPolicy, grant: Grant, rotation: Rotation, nowMs: number): Grant {
   const dueAtMs = refreshDueAtMs(policy, rotation)

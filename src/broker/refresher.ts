@@ -58,13 +58,13 @@ export function createRefresher(
   }
 
   async function tend(stored: Stored<Grant>): Promise<void> {
-    const { guid, status, version } = stored.record
+    const { guid, status } = stored.record
     try {
       // What was claimed may be older than what we have written: then it is mended, and not due.
       if ((await recent.mended(guid, stored.record)) !== stored.record) return
       if (status === 'revoking') await revocations.pursue(guid)
       else if (mayRest(stored.record)) await rest(stored)
-      else await renewals.renew(guid, version, 'background', stored)
+      else await renewals.renew(stored.record, 'background', stored)
     } catch (error) {
       events.emit({ type: 'refresher.failed', reason: reasonOf(error) })
     }

@@ -26,6 +26,7 @@ import {
   failed,
   isHeld,
   isReplacedBy,
+  isSameVersion,
   released,
   retryNotBeforeMs,
   rotated,
@@ -43,8 +44,8 @@ export type RenewalResult =
   | { readonly kind: 'gone' }
 
 export interface Renewals {
-  /** Renews unless a newer version than `version` stands. Throws `StoreUnavailable` where nothing was begun. */
-  renew(guid: string, version: number, lane: Lane, known?: Stored<Grant>): Promise<RenewalResult>
+  /** Renews the grant unless another version than this one stands. Throws `StoreUnavailable` where nothing was begun. */
+  renew(seen: Grant, lane: Lane, known?: Stored<Grant>): Promise<RenewalResult>
   /** The renewal that is under way in this process; undefined: none. */
   underWay(guid: string): Promise<RenewalResult> | undefined
   /** Stores a rotation that an earlier process left in the journal. */
@@ -61,26 +62,25 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
   const { grants } = context.stores
   const underWay = new Map<string, Promise<RenewalResult>>()
 
-  function renew(guid: string, version: number, lane: Lane, known?: Stored<Grant>): Promise<RenewalResult> {
+  function renew(seen: Grant, lane: Lane, known?: Stored<Grant>): Promise<RenewalResult> {
+    const { guid } = seen
     const running = underWay.get(guid)
     if (running !== undefined) {
       if (lane === 'reader') slots.hurry(guid)
       return running
     }
-    const renewal = slots
-      .runNamed(guid, lane, () => renewOnce(guid, version, lane, known))
-      .finally(() => underWay.delete(guid))
+    const renewal = slots.runNamed(guid, lane, () => renewOnce(seen, lane, known)).finally(() => underWay.delete(guid))
     underWay.set(guid, renewal)
     return renewal
   }
 
-  async function renewOnce(guid: string, version: number, lane: Lane, known?: Stored<Grant>): Promise<RenewalResult> {
+  async function renewOnce(seen: Grant, lane: Lane, known?: Stored<Grant>): Promise<RenewalResult> {
     const problem = await breaker.whyNot(lane)
     if (problem !== null) return { kind: 'failed', problem }
-    const begun = await begin(guid, version, known)
+    const begun = await begin(seen, known)
     if ('kind' in begun) return begun
     const grant = begun.record
-    events.emit({ type: 'grant.attempted', guid, version })
+    events.emit({ type: 'grant.attempted', guid: grant.guid, version: grant.version })
     const issuedAtMs = clock.now()
     // The store took long, or this process slept: another replica may begin before an answer could be here.
     if (issuedAtMs - (grant.attempt?.startedAtMs ?? 0) > policy.sendWithinMs) return await giveBack(begun)
@@ -90,7 +90,8 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
   }
 
   /** Takes the lease and writes the intent in one step, on the version that was read: that is the look after the lock. */
-  async function begin(guid: string, version: number, known?: Stored<Grant>): Promise<RenewalResult | Stored<Grant>> {
+  async function begin(seen: Grant, known?: Stored<Grant>): Promise<RenewalResult | Stored<Grant>> {
+    const { guid } = seen
     let stopped: RenewalResult | null = null
     let isLost = false
     const stored = await change(
@@ -98,7 +99,7 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
       guid,
       grant => {
         const nowMs = clock.now()
-        stopped = reasonNotTo(grant, version, nowMs)
+        stopped = reasonNotTo(grant, seen, nowMs)
         isLost = grant !== null && recent.isLost(grant)
         if (stopped !== null || isLost || grant === null) return keep
         return attempted(grant, { owner: context.owner, leaseMs: policy.leaseMs }, nowMs)
@@ -111,9 +112,9 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
     return stopped ?? stored ?? { kind: 'gone' }
   }
 
-  function reasonNotTo(grant: Grant | null, version: number, nowMs: number): RenewalResult | null {
+  function reasonNotTo(grant: Grant | null, seen: Grant, nowMs: number): RenewalResult | null {
     if (grant === null) return { kind: 'gone' }
-    if (grant.version !== version) return { kind: 'current', grant }
+    if (!isSameVersion(grant, seen)) return { kind: 'current', grant }
     if (grant.status === 'reauthorization_required')
       return { kind: 'failed', problem: reauthorizationRequired(grant.guid) }
     if (isHeld(grant, nowMs)) return { kind: 'held', untilMs: grant.attempt?.leaseUntilMs ?? nowMs }

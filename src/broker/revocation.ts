@@ -51,7 +51,7 @@ export function createRevocations(context: BrokerContext, renewals: Renewals, gr
 
       // The provider ignores the revocation of a refresh token whose access token has expired: renew first.
       if (grant.accessTokenExpiresAtMs - clock.now() < REVOCABLE_LIFE_MS) {
-        const result = await renewals.renew(guid, grant.version, 'background', stored)
+        const result = await renewals.renew(grant, 'background', stored)
         if (result.kind === 'current') continue
         if (result.kind === 'gone') return await gone(grant)
         return (await store.read(guid))?.record ?? (await gone(grant))

@@ -2,7 +2,7 @@ import { Problem } from '../errors.ts'
 import type { Grant } from '../ports/records.ts'
 import { StoreUnavailable } from '../ports/store.ts'
 import { type BrokerContext, change, existing, keep, usable, watch, within } from './context.ts'
-import { isHeld, touched } from './grant.ts'
+import { isHeld, isSameVersion, touched } from './grant.ts'
 import { isWorthNoting, neededTtlMs } from './policy.ts'
 import type { Recent } from './recent.ts'
 import type { RenewalResult, Renewals } from './renewal.ts'
@@ -119,12 +119,12 @@ export function createTokens(context: BrokerContext, renewals: Renewals, recent:
 
   /** Renews; where another replica is at it, waits for what comes of that. null: not before `untilMs`. */
   async function endOfRenewal(grant: Grant, untilMs: number) {
-    const { guid, version } = grant
+    const { guid } = grant
     while (clock.now() < untilMs) {
-      const result = await renewals.renew(guid, version, 'reader')
+      const result = await renewals.renew(grant, 'reader')
       if (result.kind !== 'held') return result
       await watch(context, grants, guid, Math.min(untilMs, result.untilMs), seen => {
-        return seen === null || seen.version !== version || !isHeld(seen, clock.now())
+        return seen === null || !isSameVersion(seen, grant) || !isHeld(seen, clock.now())
       })
     }
     return null

@@ -116,3 +116,24 @@ t.test('DELETE is answered within a lease, also while a renewal cannot store wha
   await world.clock.advance(5_000)
   t.equal(await world.stores.grants.read('ada'), null, 'and it goes on')
 })
+
+t.test('who has asked for more life of a grant that is deleted meanwhile does not renew the one made anew', async t => {
+  const world = createWorld()
+  const [broker, other] = [world.replica(), world.replica()]
+  await broker.exchanges.exchange(request('code'))
+  await world.clock.advance(LIFETIME_MS - 900_000)
+  const refresh = pending()
+  world.provider.next('refresh', () => refresh.promise)
+  const readings = [broker, other].map(replica => answered(replica.tokens.read('ada', 1_200_000)))
+  await world.clock.advance(1_000)
+  const deleting = other.revocations.revoke('ada')
+  await world.clock.advance(1_000)
+  await deleting
+  await other.exchanges.exchange(request('anew'))
+  refresh.resolve({ kind: 'rejected', upstream: { status: 400, error: 'invalid_grant' } })
+  await world.clock.advance(2 * LEASE_MS)
+  const [first, second] = await Promise.all(readings)
+  t.equal(first, 'version 1')
+  t.match(second, /version 1|grant_not_found/, 'it may have looked in between')
+  t.equal(world.provider.times('refresh'), 1)
+})
