@@ -156,12 +156,15 @@ export function touched(grant: Grant, nowMs: number): Grant {
   return { ...grant, lastReadAtMs: nowMs, dueAtMs: isResting ? grant.refreshDueAtMs : grant.dueAtMs }
 }
 
+/** Two replicas may have issued two pairs in an order that their clocks do not show. */
+const CLOCKS_DIFFER_BY_MS = 5_000
+
 /** Whether the store has lost `newer`, which it once took. A new authorization that came since is later, and stands. */
 export function hasGoneBack(current: Grant, newer: Grant): boolean {
   return (
     current.createdAtMs === newer.createdAtMs &&
     current.version < newer.version &&
-    current.issuedAtMs < newer.issuedAtMs &&
+    current.issuedAtMs < newer.issuedAtMs + CLOCKS_DIFFER_BY_MS &&
     !isOutranked(current, newer.authorizedAtMs ?? 0)
   )
 }
