@@ -5,6 +5,7 @@ import {
   authorized,
   ended,
   failed,
+  hasGoneBack,
   isHeld,
   isReplacedBy,
   retryNotBeforeMs,
@@ -236,4 +237,21 @@ t.test('no transition changes the grant it is given', async t => {
     revoking(frozen, NOW)
     authorized(policy, frozen, by(), NOW)
   })
+})
+
+t.test('what a fail-over has lost is told from what came later, by clocks that differ', async t => {
+  const renewed = (grant: Grant, name: string, issuedAtMs: number) =>
+    rotated(policy, grant, rotationFrom(policy, grant, answerOf(name), issuedAtMs), issuedAtMs + 100)
+  const second = renewed(fresh, '2', LATER)
+  for (const aheadMs of [0, 250, -400]) {
+    const third = renewed(second, '3', LATER - aheadMs)
+    t.ok(hasGoneBack(second, third), `who issued the older one was ${aheadMs} ms ahead`)
+    t.notOk(hasGoneBack(third, second), 'never the other way round')
+  }
+  const third = renewed(second, '3', LATER + 1_000)
+  t.notOk(hasGoneBack(renewed(fresh, '2b', LATER + 60_000), third), 'renewed since, long after')
+  const anew = authorized(policy, fresh, by({ answer: answerOf('new'), issuedAtMs: LATER + 2_000 }), LATER + 2_100)
+  t.notOk(hasGoneBack(anew, third), 'authorized anew since')
+  const remade = authorized(policy, null, by({ issuedAtMs: LATER }), LATER + 100)
+  t.notOk(hasGoneBack(remade, third), 'deleted and made anew since')
 })
