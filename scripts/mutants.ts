@@ -62,6 +62,12 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'refused credentials end a grant',
     file: RENEWAL,
+    find: "if (failure.kind === 'client_refused') return released(grant, nowMs)",
+    replace: "if (failure.kind === 'client_refused') return ended(grant, nowMs)",
+  },
+  {
+    name: 'refused credentials are told to readers as an end',
+    file: RENEWAL,
     find: "const isRejected = failure.kind === 'rejected'",
     replace: "const isRejected = failure.kind === 'rejected' || failure.kind === 'client_refused'",
   },

@@ -44,7 +44,10 @@ export type RenewalResult =
   | { readonly kind: 'gone' }
 
 export interface Renewals {
-  /** Renews the grant unless another version than this one stands. Throws `StoreUnavailable` where nothing was begun. */
+  /**
+   * Renews the grant unless another version than this one stands. Begins nothing once the process is closing. Throws
+   * `StoreUnavailable` where nothing was begun.
+   */
   renew(seen: Grant, lane: Lane, known?: Stored<Grant>): Promise<RenewalResult>
   /** The renewal that is under way in this process; undefined: none. */
   underWay(guid: string): Promise<RenewalResult> | undefined
@@ -69,6 +72,8 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
       if (lane === 'reader') slots.hurry(guid)
       return running
     }
+    // Whoever waits for the end of this process has been told by then what is under way.
+    if (context.closing.aborted) return Promise.resolve({ kind: 'failed', problem: goingDown() })
     const renewal = slots.runNamed(guid, lane, () => renewOnce(seen, lane, known)).finally(() => underWay.delete(guid))
     underWay.set(guid, renewal)
     return renewal
@@ -293,6 +298,11 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
     const detail = 'HealthTap could not renew the token just now. The grant is kept, and is tried again.'
     const retryAfterSeconds = secondsUntil(retryMs, nowMs)
     return new Problem('provider_unavailable', detail, { retryAfterSeconds, upstream: failure.upstream })
+  }
+
+  function goingDown(): Problem {
+    const detail = 'This gateway is going down and begins no renewal any more. The grant is kept.'
+    return new Problem('provider_unavailable', detail, { retryAfterSeconds: 1 })
   }
 
   return {

@@ -179,6 +179,8 @@ class Run {
       error => {
         this.#world.counts.refusedReads += 1
         this.#world.note(`${replica.name} refuses ${guid}: ${error.code ?? error.name}`)
+        if (error.code === 'reauthorization_required' && (this.#world.endedUntil.get(guid) ?? -1) < since)
+          throw new Violation(`whoever asked for ${guid} was told to authorize again, and the grant had not ended`)
         const isExpected = error.code === 'grant_not_found' || error.code === 'reauthorization_required'
         if (!isExpected && (isLast || isQuiet(this.#world.plan))) {
           throw new Violation(`a read of ${guid} ended with ${error.code ?? error.stack}, although nothing is wrong`)

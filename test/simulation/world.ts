@@ -45,6 +45,8 @@ export class World {
   readonly stays = new Map<string, Stay[]>()
   /** The step at which a grant was last written as `revoking`; absent: not since its last authorization. */
   readonly revokedAt = new Map<string, number>()
+  /** The step until which a grant last stood as `reauthorization_required`; absent: it never did. */
+  readonly endedUntil = new Map<string, number>()
   /** Pairs that were given out and came to nobody who could keep them. */
   readonly lostRows = new Set<Row>()
   /** Pairs that were to be renewed although there was no reason to. */
@@ -226,6 +228,7 @@ export class World {
     const current = await this.raw.grants.read(guid)
     if (current === null) return
     await this.raw.grants.write(guid, current.revision, older)
+    if (older.status === 'reauthorization_required') this.endedUntil.set(guid, Number.POSITIVE_INFINITY)
     const row = this.rowOf(current.record)
     const writer = this.#writers.get(row)
     this.rolledBack.set(guid, { row, writer })
@@ -263,6 +266,11 @@ export class World {
     if (row !== null && writer !== undefined) {
       this.#held.delete(row)
       this.#writers.set(row, writer)
+    }
+    if (before?.record.status === 'reauthorization_required') this.endedUntil.set(guid, steps)
+    if (next?.status === 'reauthorization_required') {
+      if (row?.isAlive) this.broken(`${guid} was ended, and its refresh token still works`)
+      this.endedUntil.set(guid, Number.POSITIVE_INFINITY)
     }
     const attempt = next?.attempt ?? null
     if (row !== null && attempt !== null && attempt.startedAtMs !== before?.record.attempt?.startedAtMs) {

@@ -64,7 +64,8 @@ t.test('a repeated code is answered as a read is', async t => {
   t.equal(await answered(again), 'reauthorization_required')
 })
 
-t.test('who signs in while an earlier sign-in is being deleted has a grant, by whatever clock', async t => {
+/** Two sign-ins: the later one is done, the earlier one waits for `slow`. */
+async function earlyAndLate() {
   const world = createWorld()
   const broker = world.replica()
   const slow = pending()
@@ -72,6 +73,11 @@ t.test('who signs in while an earlier sign-in is being deleted has a grant, by w
   const early = broker.exchanges.exchange(request('early'))
   await world.clock.advance(1_000)
   await broker.exchanges.exchange(request('late'))
+  return { world, broker, slow, early }
+}
+
+t.test('who signs in while an earlier sign-in is being deleted has a grant, by whatever clock', async t => {
+  const { world, broker, slow, early } = await earlyAndLate()
   world.provider.next('revoke', () => unavailable)
   t.match(await broker.revocations.revoke('ada'), { status: 'revoking' })
   slow.resolve(world.provider.answer({ guid: 'ada' }))
@@ -84,13 +90,7 @@ t.test('who signs in while an earlier sign-in is being deleted has a grant, by w
 })
 
 t.test('a grant that was ended outranks nobody', async t => {
-  const world = createWorld()
-  const broker = world.replica()
-  const slow = pending()
-  world.provider.next('exchange', () => slow.promise)
-  const early = broker.exchanges.exchange(request('early'))
-  await world.clock.advance(1_000)
-  await broker.exchanges.exchange(request('late'))
+  const { world, broker, slow, early } = await earlyAndLate()
   world.provider.next('refresh', () => ({ kind: 'rejected', upstream: { status: 400, error: 'invalid_grant' } }))
   await broker.tokens.report('ada', 1).catch(() => {})
   slow.resolve(world.provider.answer({ guid: 'ada' }))

@@ -180,15 +180,7 @@ t.test('a deleted grant that was made anew is not overwritten by a renewal of th
 })
 
 t.test('a store that is away at the commit: the pair waits in the journal, and the next start stores it', async t => {
-  const flaky = new FlakyStores()
-  const world = createWorld({ stores: flaky.stores })
-  const broker = world.replica()
-  await expired(world, broker)
-  world.provider.next('refresh', () => {
-    flaky.isAway = true
-    return world.provider.answer()
-  })
-  const reading = codeOf(broker.tokens.read('ada', null))
+  const { flaky, world, broker, reading } = await awayAtCommit()
   await world.clock.advance(LEASE_MS + 1)
   t.equal(await reading, 'provider_unavailable')
   t.equal(world.journal.kept.size, 1)
@@ -205,6 +197,16 @@ t.test('a store that is away at the commit: the pair waits in the journal, and t
   t.equal((await next.tokens.read('ada', null)).version, 2)
   t.equal(world.provider.times('refresh'), 1)
   await next.stop()
+})
+
+t.test('a process that has come to its end begins no renewal: nobody would wait for its pair', async t => {
+  const world = createWorld()
+  const broker = world.replica()
+  await expired(world, broker)
+  await broker.stop()
+  t.equal(await codeOf(broker.tokens.read('ada', null)), 'provider_unavailable')
+  t.equal(world.provider.times('refresh'), 0)
+  t.equal((await world.replica().tokens.read('ada', null)).version, 2)
 })
 
 t.test('a record that does not open at the commit: the pair waits in the journal until it does', async t => {
@@ -255,8 +257,8 @@ t.test(
   },
 )
 
-/** A pair that came when the store was away: it waits in the journal. */
-async function pairInJournal() {
+/** A pair that came when the store was away. */
+async function awayAtCommit() {
   const flaky = new FlakyStores()
   const world = createWorld({ stores: flaky.stores })
   const broker = world.replica()
@@ -265,13 +267,13 @@ async function pairInJournal() {
     flaky.isAway = true
     return world.provider.answer()
   })
-  broker.tokens.read('ada', null).catch(() => {})
+  const reading = codeOf(broker.tokens.read('ada', null))
   await world.clock.advance(100)
-  return { flaky, world, broker }
+  return { flaky, world, broker, reading }
 }
 
 t.test('an entry that stays in the journal after its commit is harmless, however late it is replayed', async t => {
-  const { flaky, world, broker } = await pairInJournal()
+  const { flaky, world, broker } = await awayAtCommit()
   const left = new Map(world.journal.kept)
   flaky.isAway = false
   await world.clock.advance(3_000)
@@ -288,7 +290,7 @@ t.test('an entry that stays in the journal after its commit is harmless, however
 })
 
 t.test('a start does not wait for a store that is away, however many rotations wait in the journal', async t => {
-  const { flaky, world } = await pairInJournal()
+  const { flaky, world } = await awayAtCommit()
   const [rotation] = [...world.journal.kept.values()]
   if (rotation === undefined) throw new Error('nothing was put into the journal')
   for (let index = 0; index < 50; index += 1) await world.journal.put({ ...rotation, guid: `person${index}` })
