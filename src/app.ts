@@ -4,7 +4,7 @@ import type { IncomingMessage } from 'node:http'
 import helmet from '@fastify/helmet'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { Ajv, type Schema } from 'ajv'
-import Fastify, { type FastifyBaseLogger, LogController } from 'fastify'
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import auth from '../plugins/auth.ts'
 import health from '../plugins/health.ts'
 import problem from '../plugins/problem.ts'
@@ -42,6 +42,7 @@ export async function buildApp(config: Config, ports: AppPorts) {
   }).withTypeProvider<TypeBoxTypeProvider>()
 
   app.setValidatorCompiler(compileValidator())
+  takeEmptyJson(app)
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id)
   })
@@ -84,6 +85,15 @@ export async function buildApp(config: Config, ports: AppPorts) {
   app.addHook('onReady', () => broker.start())
   app.addHook('onClose', () => broker.stop())
   return app
+}
+
+/** Many clients name a content type with every request: an empty body is none, and whoever needs one says so. */
+function takeEmptyJson(app: FastifyInstance): void {
+  const parse = app.getDefaultJsonParser('error', 'error')
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body: string, done) => {
+    if (body === '') done(null, undefined)
+    else parse(request, body, done)
+  })
 }
 
 /** Nothing of the API is a page; the pages bring their own policy. */

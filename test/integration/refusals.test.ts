@@ -48,6 +48,7 @@ t.test('nonsense is refused, and what is wrong with it is named', async t => {
   const client = await gateway()
   const cases: readonly [string, string, unknown, string, string][] = [
     ['POST', '/v1/users', '{"username":', 'validation_failed', ''],
+    ['POST', '/v1/users', '', 'validation_failed', ''],
     ['POST', '/v1/users', [], 'validation_failed', ''],
     ['POST', '/v1/users', {}, 'validation_failed', '/username'],
     ['POST', '/v1/users', { username: 4711 }, 'validation_failed', '/username'],
@@ -96,6 +97,10 @@ t.test('nonsense is refused, and what is wrong with it is named', async t => {
     status: 413,
     body: { code: 'payload_too_large' },
   })
+  // Many clients name the type with every request, also where there is nothing to send.
+  const { status } = await client.send('DELETE', '/v1/grants/nobody')
+  t.not(status, 400)
+  t.match(await client.send('DELETE', '/v1/grants/nobody', ''), { status })
   const form = await client.send('POST', '/v1/users', 'username=a', {
     'content-type': 'application/x-www-form-urlencoded',
   })
