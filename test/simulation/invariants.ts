@@ -42,9 +42,10 @@ function isKept(world: World, row: Row): boolean {
 
 /** When a process has ended in good order: what it alone had of a grant is on its disk. */
 export function checkStopped(world: World, replica: Replica): void {
-  const lost = world
-    .heldBy(replica)
-    .find(row => row.from !== null && row.from === world.stays.get(row.guid)?.at(-1)?.row)
+  const lost = world.heldBy(replica).find(row => {
+    const stay = world.stays.get(row.guid)?.at(-1)
+    return stay !== undefined && stay.until === Number.POSITIVE_INFINITY && row.from === stay.row
+  })
   if (lost !== undefined) throw new Violation(`${replica.name} stopped in good order, and took pair ${lost.id} with it`)
 }
 
