@@ -16,8 +16,8 @@
  *                                                               attempt in doubt
  *   rested      active                active, not due           the background: nobody reads it          grant.rested
  *   touched     active                active, due again         a reader, once in a while                (none)
- *   restored    an older version, or  active, newest version    who wrote the newest, and finds it gone  grant.restored
- *               (nothing, not removed)
+ *   restored    an older version, or  active, newest version    who wrote the newest, and finds it gone; grant.restored
+ *               (nothing, not removed)                          or who renews it, in one with rotated
  *   revoking    any                   revoking                  DELETE                                   grant.revoking
  *   (removed)   revoking              (nothing)                 the provider has confirmed               grant.revoked
  *
@@ -29,6 +29,7 @@ import type { Rotation } from '../ports/journal.ts'
 import type { TokenAnswer } from '../ports/provider.ts'
 import type { Grant, GrantOrigin } from '../ports/records.ts'
 import type { Secret } from '../ports/secret.ts'
+import { ABSENT, REMOVAL_REMEMBERED_MS } from '../ports/store.ts'
 import { lifetimeMs, type RefreshPolicy, refreshDueAtMs, restingDueAtMs } from './policy.ts'
 
 /** What a new authorization brought: by exchange, provisioning or import. */
@@ -167,6 +168,15 @@ export function hasGoneBack(current: Grant, newer: Grant): boolean {
     current.issuedAtMs < newer.issuedAtMs + CLOCKS_DIFFER_BY_MS &&
     !isOutranked(current, newer.authorizedAtMs ?? 0)
   )
+}
+
+/**
+ * Whether a store where `current` stands at `revision` has lost `newer`. Where nothing stands, and nothing was removed since
+ * `newer` stood, not even its first write is left; after a while nobody can tell that from a deletion.
+ */
+export function hasLost(current: Grant | null, revision: number, newer: Grant, nowMs: number): boolean {
+  if (current !== null) return hasGoneBack(current, newer)
+  return revision === ABSENT && nowMs < newer.updatedAtMs + REMOVAL_REMEMBERED_MS / 2
 }
 
 /** Whether what stands came by a later authorization than one whose request was sent at `authorizedAtMs`. */

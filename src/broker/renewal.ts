@@ -24,10 +24,12 @@ import {
   attempted,
   ended,
   failed,
+  hasLost,
   isHeld,
   isReplacedBy,
   isSameVersion,
   released,
+  restored,
   retryNotBeforeMs,
   rotated,
   rotationFrom,
@@ -152,7 +154,7 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
       const result = await persist(
         context,
         () =>
-          commitOnce(rotation, known).catch(async error => {
+          commitOnce(rotation, { base: begun.record, known }).catch(async error => {
             known = undefined
             // A record that came between and does not open: a later start, with the right keys, may know better.
             if (!(error instanceof StoreUnavailable)) await entry.keep()
@@ -168,19 +170,31 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
     }
   }
 
-  /** `discard`: what becomes of a pair that is not needed any more. */
+  /**
+   * `base`: the grant whose refresh token was spent; null: not known any more. Where a fail-over has lost it, the pair stands
+   * in its place all the same. `discard`: what becomes of a pair that is not needed any more.
+   */
   async function commitOnce(
     rotation: Rotation,
-    known?: Stored<Grant>,
-    discard = discards.discard,
+    {
+      base,
+      known,
+      discard = discards.discard,
+    }: { base: Grant | null; known?: Stored<Grant> | undefined; discard?: Discards['discard'] },
   ): Promise<RenewalResult> {
+    const { guid } = rotation
     let won = false
+    let wentBackTo: number | null = null
     const stored = await change(
       grants,
-      rotation.guid,
-      grant => {
+      guid,
+      (current, revision) => {
+        const nowMs = clock.now()
+        const isLost = base !== null && hasLost(current, revision, base, nowMs)
+        const grant = isLost ? restored(current, base, nowMs) : current
+        wentBackTo = isLost ? (current?.version ?? 0) : null
         won = grant !== null && isReplacedBy(grant, rotation)
-        return won && grant !== null ? rotated(policy, grant, rotation, clock.now()) : keep
+        return won && grant !== null ? rotated(policy, grant, rotation, nowMs) : keep
       },
       known,
     )
@@ -188,12 +202,14 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
     if (grant?.pair.refreshToken.equals(rotation.pair.refreshToken)) {
       recent.remember(grant)
       if (won) {
+        const { version } = grant
+        if (wentBackTo !== null) events.emit({ type: 'grant.restored', guid, version: version - 1, wentBackTo })
         const late = clock.now() > rotation.issuedAtMs + policy.leaseMs
-        events.emit({ type: 'grant.renewed', guid: grant.guid, version: grant.version, late })
+        events.emit({ type: 'grant.renewed', guid, version, late })
       }
       return { kind: 'current', grant }
     }
-    discard(rotation.guid, rotation.pair, rotation.accessTokenExpiresAtMs)
+    discard(guid, rotation.pair, rotation.accessTokenExpiresAtMs)
     return grant === null ? { kind: 'gone' } : { kind: 'current', grant }
   }
 
@@ -310,7 +326,7 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
     underWay: guid => underWay.get(guid),
     async replay(rotation) {
       // An entry that was left although it had been committed may have been refreshed since.
-      await commitOnce(rotation, undefined, discards.discardUnspent)
+      await commitOnce(rotation, { base: null, discard: discards.discardUnspent })
       await journal.remove(rotation)
     },
     async idle() {

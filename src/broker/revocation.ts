@@ -68,6 +68,8 @@ export function createRevocations(context: BrokerContext, renewals: Renewals, gr
         const { code } = problemOf(outcome, 'a revocation')
         return await putOff(grant, code, retryMs)
       }
+      // The request may have waited, or this process slept: then the provider has ignored it.
+      if (grant.accessTokenExpiresAtMs <= clock.now()) continue
       const removed = await store.write(guid, stored.revision, null)
       if (!removed.ok) continue
       events.emit({ type: 'grant.revoked', guid, version: grant.version })

@@ -29,7 +29,10 @@ export function createTokens(context: BrokerContext, renewals: Renewals, recent:
   async function read(guid: string, wishedTtlMs: number | null): Promise<Grant> {
     const grant = await find(guid)
     if (lifeLeftMs(grant) < neededTtlMs(policy, grant, wishedTtlMs)) return await renewed(grant, isAlive)
-    return isBeingReplaced(grant) ? await afterRenewal(grant) : grant
+    if (!isBeingReplaced(grant)) return grant
+    const after = await afterRenewal(grant)
+    // This process may have slept meanwhile.
+    return isAlive(after) ? after : await renewed(after, isAlive)
   }
 
   async function report(guid: string, version: number): Promise<Grant> {
@@ -71,8 +74,7 @@ export function createTokens(context: BrokerContext, renewals: Renewals, recent:
       await (renewals.underWay(guid) ?? watch(context, grants, guid, untilMs, now => now?.attempt == null))
     }
     await within(context, untilMs, end).catch(unlessAway)
-    const after = await standingOr(grant)
-    return isAlive(after) ? after : grant
+    return await standingOr(grant)
   }
 
   /** The grant as it stands now; as it was, where the store does not say. */
