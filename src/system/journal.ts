@@ -1,6 +1,6 @@
 /** Rotations that the store would not take, one sealed file each, so that they outlive the process. */
 import { createHash } from 'node:crypto'
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Journal, Rotation } from '../ports/journal.ts'
 import type { Codec } from '../store/codec.ts'
@@ -16,8 +16,14 @@ export function createFileJournal(directory: string, codec: Codec, onUnreadable:
   }
 
   return {
-    async put(rotation) {
+    async prepare() {
       await mkdir(directory, { recursive: true, mode: 0o700 })
+      const file = join(directory, 'writable.draft')
+      await writeFile(file, '', { mode: 0o600 })
+      await rm(file)
+    },
+
+    async put(rotation) {
       const file = fileOf(rotation)
       const draft = `${file}.draft`
       const handle = await open(draft, 'w', 0o600)
@@ -36,7 +42,7 @@ export function createFileJournal(directory: string, codec: Codec, onUnreadable:
     },
 
     async entries() {
-      const names = await readdir(directory).catch(() => [])
+      const names = await readdir(directory)
       const rotations: Rotation[] = []
       for (const name of names.filter(candidate => candidate.endsWith(SUFFIX))) {
         try {
@@ -62,6 +68,7 @@ async function syncDirectory(directory: string): Promise<void> {
 
 /** For a store that lives and dies with the process. */
 export const noJournal: Journal = {
+  async prepare() {},
   async put() {
     throw new Error('there is no journal')
   },

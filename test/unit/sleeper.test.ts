@@ -57,6 +57,34 @@ t.test('a fail-over that loses the grant which is being renewed: the new pair st
   t.match(await world.stores.grants.read('ada'), { record: { version: 2, status: 'active' } })
 })
 
+t.test(
+  'a fail-over that loses what a pair in the journal was to replace: it stands in its place all the same',
+  async t => {
+    const flaky = new FlakyStores()
+    const world = createWorld({ stores: flaky.stores })
+    const broker = world.replica()
+    await signIn(broker)
+    const first = (await world.stores.grants.read('ada'))?.record ?? null
+    await broker.tokens.report('ada', 1)
+    world.provider.next('refresh', () => {
+      flaky.isAway = true
+      return world.provider.answer()
+    })
+    broker.tokens.report('ada', 2).catch(() => {})
+    await world.clock.advance(1_000)
+    const stopping = broker.stop()
+    await world.clock.advance(1_000)
+    await stopping
+    flaky.isAway = false
+    flaky.forgetGrants()
+    await world.stores.grants.write('ada', 0, first)
+    await world.replica().start()
+    t.match(await world.stores.grants.read('ada'), { record: { version: 3, status: 'active' } })
+    t.equal(world.journal.kept.size, 0)
+    t.equal(world.provider.times('revoke'), 0)
+  },
+)
+
 for (const who of ['who renews it', 'who wrote it'] as const) {
   t.test(
     `a grant that was deleted so long ago that the store has forgotten it stays deleted: ${who} slept`,
