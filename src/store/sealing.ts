@@ -1,11 +1,11 @@
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv, type KeyObject, randomBytes } from 'node:crypto'
 import { Secret } from '../ports/secret.ts'
 import { RecordUnreadable } from '../ports/store.ts'
 
 export interface EncryptionKey {
   readonly id: string
-  /** 32 bytes. */
-  readonly key: Buffer
+  /** 256 bits. Node shows nothing of it in logs and JSON. */
+  readonly key: KeyObject
 }
 
 /**

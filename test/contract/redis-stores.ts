@@ -1,11 +1,11 @@
-import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../src/ports/clock.ts'
 import type { Stores } from '../../src/ports/store.ts'
 import { parseRedisAddress } from '../../src/store/redis/connection.ts'
 import { createRedisStores } from '../../src/store/redis/index.ts'
 import { createSealer, type EncryptionKey } from '../../src/store/sealing.ts'
+import { newKey } from '../support/keys.ts'
 
-export const KEY: EncryptionKey = { id: 'k1', key: randomBytes(32) }
+export const KEY = newKey('k1')
 
 export interface StoreOptions {
   readonly prefix?: string

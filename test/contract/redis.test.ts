@@ -5,6 +5,7 @@ import t, { type Test } from 'tap'
 import { RecordUnreadable, type Stores, StoreUnavailable } from '../../src/ports/store.ts'
 import { createKeys } from '../../src/store/redis/keys.ts'
 import { ManualClock } from '../support/clock.ts'
+import { newKey } from '../support/keys.ts'
 import { type RedisServer, startRedis } from '../support/redis.ts'
 import { authorizationOf, exchangeOf, grantOf, guidOf, provisioningOf, SECRETS, told } from './records.ts'
 import { KEY, openRedisStores, type StoreOptions } from './redis-stores.ts'
@@ -140,7 +141,7 @@ t.test('a damaged record says so, is left as it is, and keeps no other from bein
 t.test('keys are changed by putting the new one in front', async t => {
   const { server, clock, stores } = await open(t)
   await stores.grants.write(ada, 0, grantOf(ada, clock.now()))
-  const next = { id: 'k2', key: Buffer.alloc(32, 7) }
+  const next = newKey('k2')
   const changed = openRedisStores(server, clock, { keys: [next, KEY] })
   const onlyNew = openRedisStores(server, clock, { keys: [next] })
   t.teardown(() => Promise.all([changed.close(), onlyNew.close()]))

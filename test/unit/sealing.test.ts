@@ -1,12 +1,12 @@
-import { randomBytes } from 'node:crypto'
 import t from 'tap'
 import { Secret } from '../../src/ports/secret.ts'
 import { RecordUnreadable } from '../../src/ports/store.ts'
 import { createCodec } from '../../src/store/codec.ts'
-import { createSealer, type EncryptionKey } from '../../src/store/sealing.ts'
+import { createSealer } from '../../src/store/sealing.ts'
+import { newKey } from '../support/keys.ts'
 
-const first: EncryptionKey = { id: 'first', key: randomBytes(32) }
-const second: EncryptionKey = { id: 'second', key: randomBytes(32) }
+const first = newKey('first')
+const second = newKey('second')
 const secret = new Secret('a refresh token, and ünïcode 🔑')
 const PLACE = 'grant:ada.pair.refreshToken'
 const unreadable = { name: 'RecordUnreadable' }
@@ -66,7 +66,8 @@ t.test('an error tells nothing of the secret or the key', async t => {
     t.fail('it must not open')
   } catch (error) {
     t.ok(error instanceof RecordUnreadable)
-    for (const text of [secret.reveal(), sealed, first.key.toString('base64')]) t.notOk(String(error).includes(text))
+    for (const text of [secret.reveal(), sealed, first.key.export().toString('base64')])
+      t.notOk(String(error).includes(text))
   }
 })
 
