@@ -48,7 +48,7 @@ export function problemFrom(error: FastifyError): Problem {
     return new Problem('store_unavailable', detail, { retryAfterSeconds: STORE_RETRY_SECONDS })
   }
   if (error instanceof RecordUnreadable) {
-    return new Problem('internal_error', 'The record cannot be opened. It is left as it is; an operator has to look.')
+    return new Problem('internal_error', unreadableDetail(error))
   }
   if (error.validation !== undefined) return validationProblem(error)
   if (error.code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
@@ -63,6 +63,16 @@ export function problemFrom(error: FastifyError): Problem {
     return new Problem('validation_failed', 'The request cannot be read: the body has to be valid JSON.', { errors })
   }
   return new Problem('internal_error', 'Something went wrong that should not. The request_id leads to it in the log.')
+}
+
+/** Says whose record, and what an operator can do: they may see it in a caller's log first. */
+function unreadableDetail({ guid, keyId, reason }: RecordUnreadable): string {
+  const what = guid === null ? 'A record that this request needs' : `The record of the grant ${guid}`
+  const why =
+    reason === 'unknown_key'
+      ? `it is sealed with the key ${keyId}, which is not in ENCRYPTION_KEYS. An operator has to put that key back.`
+      : 'it was altered in Redis, or copied from elsewhere. An operator has to restore it from a backup, or remove it.'
+  return `${what} cannot be opened, and is left as it is: ${why} See docs/key-rotation.md.`
 }
 
 const PREFIX: Readonly<Record<string, string>> = { body: '', querystring: 'query', params: 'path', headers: 'header' }

@@ -3,7 +3,7 @@ import { createSecretKey } from 'node:crypto'
 import { type CallerEntry, PERMISSIONS } from './callers/callers.ts'
 import { Secret } from './ports/secret.ts'
 import { parseRedisAddress, type RedisAddress } from './store/redis/connection.ts'
-import type { EncryptionKey } from './store/sealing.ts'
+import type { EncryptionKey, EncryptionKeys } from './store/sealing.ts'
 
 /** What is wrong with a text. The message never quotes it: it may be a secret. */
 export class SettingError extends Error {}
@@ -93,7 +93,7 @@ export const redisUrl: Parse<RedisAddress> = value => {
   )
 }
 
-export const encryptionKeys: Parse<readonly [EncryptionKey, ...EncryptionKey[]]> = value => {
+export const encryptionKeys: Parse<EncryptionKeys> = value => {
   const [first, ...others] = split(value, ',').map(encryptionKey)
   const ids = new Set([first, ...others].map(key => key?.id))
   if (first !== undefined && ids.size === others.length + 1) return [first, ...others]

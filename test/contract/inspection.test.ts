@@ -85,6 +85,7 @@ t.test('a start tells once what is wrong, and waits for nobody', async t => {
       sealer: createSealer([KEY]),
       clock,
       onConnectionError() {},
+      onUnreadable() {},
       onFinding(finding) {
         findings.push(finding)
         resolve()
