@@ -1,6 +1,7 @@
 /** Whatever goes wrong is answered as problem+json (RFC 9457), and says nothing that was not meant to be said. */
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import { recordUnreadable } from '../src/broker/context.ts'
 import { PROBLEMS, Problem } from '../src/errors.ts'
 import { RecordUnreadable, StoreUnavailable } from '../src/ports/store.ts'
 
@@ -47,9 +48,7 @@ export function problemFrom(error: FastifyError): Problem {
     const detail = 'The store cannot be reached just now. Nothing was lost: ask again.'
     return new Problem('store_unavailable', detail, { retryAfterSeconds: STORE_RETRY_SECONDS })
   }
-  if (error instanceof RecordUnreadable) {
-    return new Problem('internal_error', unreadableDetail(error))
-  }
+  if (error instanceof RecordUnreadable) return recordUnreadable(error)
   if (error.validation !== undefined) return validationProblem(error)
   if (error.code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
     return new Problem('payload_too_large', 'The body is larger than this service takes.')
@@ -63,16 +62,6 @@ export function problemFrom(error: FastifyError): Problem {
     return new Problem('validation_failed', 'The request cannot be read: the body has to be valid JSON.', { errors })
   }
   return new Problem('internal_error', 'Something went wrong that should not. The request_id leads to it in the log.')
-}
-
-/** Says whose record, and what an operator can do: they may see it in a caller's log first. */
-function unreadableDetail({ guid, keyId, reason }: RecordUnreadable): string {
-  const what = guid === null ? 'A record that this request needs' : `The record of the grant ${guid}`
-  const why =
-    reason === 'unknown_key'
-      ? `it is sealed with the key ${keyId}, which is not in ENCRYPTION_KEYS. An operator has to put that key back.`
-      : 'it was altered in Redis, or copied from elsewhere. An operator has to restore it from a backup, or remove it.'
-  return `${what} cannot be opened, and is left as it is: ${why} See docs/key-rotation.md.`
 }
 
 const PREFIX: Readonly<Record<string, string>> = { body: '', querystring: 'query', params: 'path', headers: 'header' }
