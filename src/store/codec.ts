@@ -14,13 +14,15 @@ export interface Codec {
   encode(record: unknown, place: string): string
   /** Throws `RecordUnreadable`. */
   decode(text: string, place: string): unknown
+  /** The same, sealed with the key that seals now; null: it is so already. Throws `RecordUnreadable`. */
+  reseal(text: string, place: string): string | null
 }
 
 /** Quotes inside of a JSON string are escaped, so this finds nothing in what people have called themselves. */
 const SEALED_FIELD = /"sealed":"([^"]*)"/g
 
 export function createCodec(sealer: Sealer): Codec {
-  return {
+  const codec: Codec = {
     encode(record, place) {
       const whole = holdsSecret(record) ? record : { ...(record as object), seal: new Secret('') }
       const plain = JSON.stringify(mapSecrets(whole, '', () => ''))
@@ -43,7 +45,14 @@ export function createCodec(sealer: Sealer): Codec {
       }
       throw new RecordUnreadable('altered')
     },
+
+    reseal(text, place) {
+      const [keyId, ...others] = keyIdsIn(text)
+      if (keyId === sealer.sealingKeyId() && others.length === 0) return null
+      return codec.encode(codec.decode(text, place), place)
+    },
   }
+  return codec
 }
 
 /** The ids of the keys that a record's text says it is sealed with; none: it is not what the codec writes. */

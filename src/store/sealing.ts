@@ -19,6 +19,8 @@ export interface Sealer {
   seal(secret: Secret, context: string): string
   /** Throws `RecordUnreadable`. */
   open(sealed: string, context: string): Secret
+  /** The id of the key that seals. */
+  sealingKeyId(): string
   /** From now on the first of these seals, all of them open, and no others do. */
   use(keys: EncryptionKeys): void
 }
@@ -44,6 +46,7 @@ export function createSealer(keys: EncryptionKeys): Sealer {
 
   return {
     use,
+    sealingKeyId: () => sealing.id,
 
     seal(secret, context) {
       const { id, key } = sealing

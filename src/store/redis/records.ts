@@ -41,6 +41,14 @@ export function formatRecord(codec: Codec, key: string, revision: number, record
   return codec.encode(record, placeOf(key, revision))
 }
 
+/** A record's text, sealed with the key that seals now; null: it is so already. Throws `RecordUnreadable`. */
+export function resealRecord(codec: Codec, key: string, text: string): string | null {
+  const colon = text.indexOf(':')
+  const revision = revisionOf(text.slice(0, colon))
+  const json = codec.reseal(text.slice(colon + 1), placeOf(key, revision))
+  return json === null ? null : `${revision}:${json}`
+}
+
 function placeOf(key: string, revision: number): string {
   return `${revision}:${key}`
 }
