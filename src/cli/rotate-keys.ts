@@ -21,13 +21,13 @@ const MOST_WALKS = 4
  * Seals everything anew with the first key, while gateways go on. Returns the exit code: 0, or 1 where something is not
  * sealed with it in the end. Throws `ConfigError`.
  */
-export async function rotateKeys(output: Output, environment?: Environment): Promise<number> {
+export async function rotateKeys(output: Output, environment?: Environment, now = Date.now): Promise<number> {
   const config = readConfig(environment)
   const print = (line: string) => output.write(`${line}\n`)
   const ids = config.encryptionKeys.map(({ id }) => id)
   print(`Sealing with ${ids[0]}, the first of ENCRYPTION_KEYS (${ids.join(', ')}).`)
   const walks: Tally[] = []
-  const progress = createProgress(output, walks)
+  const progress = createProgress(output, walks, now)
   try {
     const isDone = await walkUntilSettled(config, walks, progress.show)
     progress.end()
@@ -100,15 +100,15 @@ const ON_TERMINAL_MS = 100
 const IN_LOG_MS = 5_000
 const CLEAR_LINE = '\r\x1b[K'
 
-function createProgress(output: Output, walks: readonly Tally[]) {
+function createProgress(output: Output, walks: readonly Tally[], now: () => number) {
   const isTerminal = output.isTTY === true
-  let shownAtMs = Date.now()
+  let shownAtMs = now()
   let isShown = false
 
   return {
     show(): void {
-      if (Date.now() - shownAtMs < (isTerminal ? ON_TERMINAL_MS : IN_LOG_MS)) return
-      shownAtMs = Date.now()
+      if (now() - shownAtMs < (isTerminal ? ON_TERMINAL_MS : IN_LOG_MS)) return
+      shownAtMs = now()
       isShown = true
       const looked = walks.at(-1)?.looked ?? 0
       const line = `walk ${walks.length}: ${looked} looked at, ${resealedIn(walks)} re-sealed`
