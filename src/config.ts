@@ -4,7 +4,7 @@ import type { CallerEntry } from './callers/callers.ts'
 import type { Secret } from './ports/secret.ts'
 import * as settings from './settings.ts'
 import type { RedisAddress } from './store/redis/connection.ts'
-import type { EncryptionKey } from './store/sealing.ts'
+import type { EncryptionKeys } from './store/sealing.ts'
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 
@@ -39,7 +39,7 @@ export interface Config {
 export interface ServeConfig extends Config {
   readonly redis: RedisAddress
   readonly redisPrefix: string
-  readonly encryptionKeys: readonly [EncryptionKey, ...EncryptionKey[]]
+  readonly encryptionKeys: EncryptionKeys
   readonly journalDir: string
 }
 

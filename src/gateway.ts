@@ -3,6 +3,7 @@ import type { DestinationStream, Logger } from 'pino'
 import { buildApp } from './app.ts'
 import type { Config, ServeConfig } from './config.ts'
 import { createLogger, loggedEvents } from './logging.ts'
+import type { Events } from './ports/events.ts'
 import type { Journal } from './ports/journal.ts'
 import type { Stores } from './ports/store.ts'
 import { createHealthTap } from './provider/healthtap.ts'
@@ -26,6 +27,7 @@ export interface Gateway {
 /** As `serve` runs it: on Redis, with a journal. `logTo` absent: standard output. */
 export async function createServedGateway(config: ServeConfig, logTo?: DestinationStream): Promise<Gateway> {
   const logger = createLogger(config.logLevel, logTo)
+  const events = loggedEvents(logger)
   const sealer = createSealer(config.encryptionKeys)
   const onUnreadable = (file: string) => logger.error({ file }, 'a journal entry cannot be opened; it is left there')
   const journal = createFileJournal(config.journalDir, createCodec(sealer), onUnreadable)
@@ -36,16 +38,26 @@ export async function createServedGateway(config: ServeConfig, logTo?: Destinati
     clock: systemClock,
     onFinding: ({ about, text }) => logger.warn({ about, text }, 'redis is not set up to keep grants safe'),
     onConnectionError: error => logger.warn({ err: error }, 'redis connection'),
+    onUnreadable({ guid, reason, keyId }) {
+      if (guid !== null) events.emit({ type: 'record.unreadable', guid, reason, keyId })
+    },
   })
-  return await assemble(config, logger, stores, journal)
+  return await assemble(config, logger, events, stores, journal)
 }
 
 /** On the embedded store: all is gone when the process ends. */
 export async function createEmbeddedGateway(config: Config, logTo?: DestinationStream): Promise<Gateway> {
-  return await assemble(config, createLogger(config.logLevel, logTo), createMemoryStores(systemClock), noJournal)
+  const logger = createLogger(config.logLevel, logTo)
+  return await assemble(config, logger, loggedEvents(logger), createMemoryStores(systemClock), noJournal)
 }
 
-async function assemble(config: Config, logger: Logger, stores: Stores, journal: Journal): Promise<Gateway> {
+async function assemble(
+  config: Config,
+  logger: Logger,
+  events: Events,
+  stores: Stores,
+  journal: Journal,
+): Promise<Gateway> {
   const provider = createHealthTap({
     ...config,
     redirectUri: config.redirectUris[0] ?? '',
@@ -56,7 +68,7 @@ async function assemble(config: Config, logger: Logger, stores: Stores, journal:
     clock: systemClock,
     random: systemRandom,
     slots: createSlots(config.providerMaxConcurrency),
-    events: loggedEvents(logger),
+    events,
     logger,
     provider,
     stores,

@@ -14,7 +14,7 @@ import { Problem } from '../errors.ts'
 import { askedToWaitSeconds, type Outcome, type Provider, type TokenAnswer } from '../ports/provider.ts'
 import type { Secret } from '../ports/secret.ts'
 import type { Lane } from '../ports/slots.ts'
-import { PROVIDER, StoreUnavailable } from '../ports/store.ts'
+import { PROVIDER, RecordUnreadable, StoreUnavailable } from '../ports/store.ts'
 import { type BrokerPorts, change, keep, problemOf, secondsUntil, within } from './context.ts'
 import { RETRY_AFTER_LONGEST_MS } from './policy.ts'
 
@@ -168,7 +168,12 @@ export function createBreaker(
 
   /** Takes over what another replica was asked. */
   async function look(): Promise<void> {
-    const untilMs = (await pauses.read(PROVIDER))?.record.untilMs ?? 0
+    const stored = await pauses.read(PROVIDER).catch(error => {
+      // A pause that does not open is none: the provider asks again where it means it.
+      if (error instanceof RecordUnreadable) return null
+      throw error
+    })
+    const untilMs = stored?.record.untilMs ?? 0
     if (untilMs <= pausedUntilMs) return
     pausedUntilMs = untilMs
     allowance = 1

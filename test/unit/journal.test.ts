@@ -1,4 +1,4 @@
-import { randomBytes } from 'node:crypto'
+import { createSecretKey, randomBytes } from 'node:crypto'
 import { chmodSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -7,7 +7,7 @@ import { createSealer } from '../../src/store/sealing.ts'
 import { createFileJournal } from '../../src/system/journal.ts'
 import { createWorld } from '../support/broker.ts'
 
-const codec = createCodec(createSealer([{ id: 'k1', key: randomBytes(32) }]))
+const codec = createCodec(createSealer([{ id: 'k1', key: createSecretKey(randomBytes(32)) }]))
 
 function journalIn(directory: string) {
   return createFileJournal(directory, codec, () => {})

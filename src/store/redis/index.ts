@@ -1,5 +1,5 @@
 import type { Clock } from '../../ports/clock.ts'
-import type { Stores } from '../../ports/store.ts'
+import type { RecordUnreadable, Stores } from '../../ports/store.ts'
 import { createCodec } from '../codec.ts'
 import { authorizationExpiry, exchangeExpiry, pauseExpiry } from '../expiry.ts'
 import type { Sealer } from '../sealing.ts'
@@ -20,6 +20,8 @@ export interface RedisStoreOptions {
   readonly onConnectionError: (error: Error) => void
   /** What is wrong with the servers, told once, when they first answer: grants may get lost in them. */
   readonly onFinding: (finding: Finding) => void
+  /** A grant's record was met that does not open, by whoever looked; it names the guid. */
+  readonly onUnreadable: (error: RecordUnreadable) => void
 }
 
 /** Everything in Redis, secrets sealed. Begins to connect at once, and reconnects by itself. */
@@ -46,7 +48,7 @@ export function createRedisStores(options: RedisStoreOptions): Stores {
   }
 
   return {
-    grants: createRedisGrantStore({ ...shared, keys }),
+    grants: createRedisGrantStore({ ...shared, keys, onUnreadable: options.onUnreadable }),
     authorizations: createRedisRecordStore({
       ...shared,
       keyOf: keys.state,

@@ -3,6 +3,11 @@ import { createHash } from 'node:crypto'
 /** Fixed for good: another number would look for every grant in another place. */
 const SHARD_COUNT = 64
 
+/** What is kept as a sealed text, each under its own name. */
+const RECORD_KINDS = ['grant', 'username', 'state', 'code', 'pause'] as const
+
+export type RecordKind = (typeof RECORD_KINDS)[number]
+
 export interface Keys {
   readonly shards: readonly string[]
   shardOf(name: string): string
@@ -15,6 +20,10 @@ export interface Keys {
   pause(name: string): string
   /** Beside a record's key, on the same slot: the revision that the record had when it was removed. Names nobody. */
   gone(key: string): string
+  /** A pattern that all of these fit, for SCAN; other things may fit it, too. */
+  readonly pattern: string
+  /** Which record lies under a key; null: none of ours, or something else than a record. */
+  recordUnder(key: string): { readonly kind: RecordKind; readonly name: string } | null
   /** Where replicas tell each other what has ended; no key, but a channel. */
   readonly channel: string
 }
@@ -27,7 +36,7 @@ export function createKeys(prefix: string): Keys {
     return shards[createHash('sha256').update(name).digest().readUInt32BE(0) % SHARD_COUNT] ?? ''
   }
 
-  function key(shard: string, kind: string, name: string): string {
+  function key(shard: string, kind: RecordKind, name: string): string {
     return `${prefix}:${shard}:${kind}:${name}`
   }
 
@@ -43,6 +52,13 @@ export function createKeys(prefix: string): Keys {
     gone: key => {
       const digest = createHash('sha256').update(key).digest('base64url')
       return `${prefix}:${/\{s\d+\}/.exec(key)?.[0]}:gone:${digest}`
+    },
+    pattern: `${prefix}:{s*`,
+    recordUnder(key) {
+      if (!key.startsWith(`${prefix}:`)) return null
+      const [, word, name] = /^\{s\d{3}\}:([a-z]+):(.+)$/.exec(key.slice(prefix.length + 1)) ?? []
+      const kind = RECORD_KINDS.find(each => each === word)
+      return kind === undefined || name === undefined ? null : { kind, name }
     },
     channel: `${prefix}:settled`,
   }
