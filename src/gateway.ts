@@ -1,6 +1,9 @@
 /** Puts the parts together: real clock, real provider, Redis or memory, and the app on top. What it opens, it closes. */
+import type { Server } from 'node:https'
+import { isDeepStrictEqual } from 'node:util'
 import type { DestinationStream, Logger } from 'pino'
-import { buildApp } from './app.ts'
+import { buildApp, secureContext } from './app.ts'
+import { createCallers } from './callers/callers.ts'
 import type { Config, ServeConfig } from './config.ts'
 import { createLogger, loggedEvents } from './logging.ts'
 import type { Events } from './ports/events.ts'
@@ -16,6 +19,11 @@ import { createFileJournal, noJournal } from './system/journal.ts'
 import { systemRandom } from './system/random.ts'
 import { createSlots } from './system/slots.ts'
 
+export interface ServedGateway extends Gateway {
+  /** Takes over what may change while it runs. Returns the names of those that have changed and need a restart. */
+  reload(config: ServeConfig): readonly string[]
+}
+
 export interface Gateway {
   readonly logger: Logger
   /** Resolves with the address it listens on. */
@@ -25,7 +33,7 @@ export interface Gateway {
 }
 
 /** As `serve` runs it: on Redis, with a journal. `logTo` absent: standard output. */
-export async function createServedGateway(config: ServeConfig, logTo?: DestinationStream): Promise<Gateway> {
+export async function createServedGateway(config: ServeConfig, logTo?: DestinationStream): Promise<ServedGateway> {
   const logger = createLogger(config.logLevel, logTo)
   const events = loggedEvents(logger)
   const sealer = createSealer(config.encryptionKeys)
@@ -42,7 +50,15 @@ export async function createServedGateway(config: ServeConfig, logTo?: Destinati
       if (guid !== null) events.emit({ type: 'record.unreadable', guid, reason, keyId })
     },
   })
-  return await assemble(config, logger, events, stores, journal)
+  const gateway = await assemble(config, logger, events, stores, journal)
+  return {
+    ...gateway,
+    reload(next) {
+      sealer.use(next.encryptionKeys)
+      gateway.reload(next)
+      return needRestart(config, next)
+    },
+  }
 }
 
 /** On the embedded store: all is gone when the process ends. */
@@ -57,7 +73,8 @@ async function assemble(
   events: Events,
   stores: Stores,
   journal: Journal,
-): Promise<Gateway> {
+): Promise<Gateway & { reload(config: Config): void }> {
+  const callers = createCallers(config, systemClock)
   const provider = createHealthTap({
     ...config,
     redirectUri: config.redirectUris[0] ?? '',
@@ -70,6 +87,7 @@ async function assemble(
     slots: createSlots(config.providerMaxConcurrency),
     events,
     logger,
+    callers,
     provider,
     stores,
     journal,
@@ -77,10 +95,26 @@ async function assemble(
   return {
     logger,
     listen: () => app.listen({ host: config.host, port: config.port }),
+    reload(next) {
+      callers.use(next)
+      provider.useSecret(next.appSecret)
+      logger.level = next.logLevel
+      if (config.tls !== null && next.tls !== null) (app.server as Server).setSecureContext(secureContext(next.tls))
+    },
     async close() {
       await app.close()
       await provider.close()
       await stores.close()
     },
   }
+}
+
+const RELOADED: readonly (keyof ServeConfig)[] = ['appSecret', 'callers', 'encryptionKeys', 'jwtIssuers', 'logLevel']
+
+function needRestart(before: ServeConfig, after: ServeConfig): readonly string[] {
+  const others = (Object.keys(after) as (keyof ServeConfig)[]).filter(
+    name => name !== 'tls' && !RELOADED.includes(name),
+  )
+  const isTlsTurned = (before.tls === null) !== (after.tls === null)
+  return [...others.filter(name => !isDeepStrictEqual(before[name], after[name])), ...(isTlsTurned ? ['tls'] : [])]
 }

@@ -1,5 +1,6 @@
 import { pino } from 'pino'
 import { buildApp } from '../../src/app.ts'
+import { createCallers } from '../../src/callers/callers.ts'
 import type { Config } from '../../src/config.ts'
 import { Secret } from '../../src/ports/secret.ts'
 import { createHealthTap } from '../../src/provider/healthtap.ts'
@@ -18,6 +19,7 @@ export async function openapiDocument(): Promise<string> {
     slots: createSlots(1),
     events: { emit() {} },
     logger: pino({ enabled: false }),
+    callers: createCallers(config, systemClock),
     provider,
     stores: createMemoryStores(systemClock),
     journal: noJournal,
@@ -43,6 +45,8 @@ const config: Config = {
   providerTimeoutMs: 1000,
   providerMaxConcurrency: 1,
   callers: [],
+  jwtIssuers: [],
+  tls: null,
   refreshMarginSeconds: 600,
   refreshMarginRatio: 0.2,
   refreshIdleAfterSeconds: 0,
