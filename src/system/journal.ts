@@ -1,6 +1,6 @@
 /** Rotations that the store would not take, one sealed file each, so that they outlive the process. */
 import { createHash } from 'node:crypto'
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Journal, Rotation } from '../ports/journal.ts'
 import { RecordUnreadable } from '../ports/store.ts'
@@ -18,8 +18,14 @@ export function createFileJournal(directory: string, codec: Codec, onUnreadable:
   }
 
   return {
-    async put(rotation) {
+    async prepare() {
       await mkdir(directory, { recursive: true, mode: 0o700 })
+      const file = join(directory, 'writable.draft')
+      await writeFile(file, '', { mode: 0o600 })
+      await rm(file)
+    },
+
+    async put(rotation) {
       const file = fileOf(rotation)
       await writeDurably(directory, file, `${file}.draft`, codec.encode(rotation, PLACE))
     },
@@ -43,16 +49,16 @@ export function createFileJournal(directory: string, codec: Codec, onUnreadable:
 }
 
 async function entriesIn(directory: string): Promise<readonly string[]> {
-  const names = await readdir(directory).catch(() => [])
+  const names = await readdir(directory)
   return names.filter(name => name.endsWith(SUFFIX))
 }
 
 /**
  * Seals every entry anew that is not sealed with the key that seals now; counts them in `tally`. An entry that a gateway
- * drops at this very moment may come back by it: its next start finds that it was committed.
+ * drops at this very moment may come back by it: its next start finds that it was committed. No directory: no entries.
  */
 export async function resealJournal(directory: string, codec: Codec, tally: Tally): Promise<void> {
-  for (const name of await entriesIn(directory)) {
+  for (const name of (await entriesIn(directory).catch(unlessGone)) ?? []) {
     const file = join(directory, name)
     const text = await readFile(file, 'utf8').catch(unlessGone)
     if (text === null) continue
@@ -72,7 +78,7 @@ export async function resealJournal(directory: string, codec: Codec, tally: Tall
   }
 }
 
-/** null: a gateway has committed it meanwhile. */
+/** null: there is nothing there, or not any more. */
 function unlessGone(error: NodeJS.ErrnoException): null {
   if (error.code === 'ENOENT') return null
   throw error
@@ -103,6 +109,7 @@ async function syncDirectory(directory: string): Promise<void> {
 
 /** For a store that lives and dies with the process. */
 export const noJournal: Journal = {
+  async prepare() {},
   async put() {
     throw new Error('there is no journal')
   },

@@ -177,6 +177,25 @@ t.test('a schedule entry without a record goes away by itself', async t => {
   t.equal(await raw.zcard(keys.due(keys.shardOf(ada))), 0)
 })
 
+t.test('a shard that does not answer keeps the others from nobody', async t => {
+  const { server, clock, stores, raw } = await open(t)
+  for (const guid of [ada, bob]) {
+    await stores.grants.write(guid, 0, grantOf(guid, clock.now(), { dueAtMs: clock.now() }))
+  }
+  const well = keys.shards.filter(shard => shard !== keys.shardOf(bob))
+  await raw.call('ACL', 'SETUSER', 'gateway', 'on', '>pw', '+@all', '&*', ...well.map(shard => `~htgw:${shard}:*`))
+  const url = server.url.replace('redis://', 'redis://gateway:pw@')
+  const partial = openRedisStores({ ...server, url }, clock)
+  t.teardown(() => partial.close())
+  const claim = { nowMs: clock.now(), untilMs: clock.now() + 500, limit: 10 }
+  t.strictSame(
+    (await partial.grants.claimDue(claim)).map(({ record }) => record.guid),
+    [ada],
+  )
+  await raw.call('ACL', 'SETUSER', 'gateway', 'resetkeys')
+  await t.rejects(partial.grants.claimDue(claim), StoreUnavailable)
+})
+
 /** The same text again is a write whose answer was lost: the script sees it by the text. */
 t.test('a script that is sent again succeeds again', async t => {
   const { raw } = await open(t)

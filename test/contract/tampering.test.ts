@@ -26,6 +26,7 @@ const rotation: Rotation = {
   guid: ada,
   replacesVersion: 3,
   spentFingerprint: 'abc',
+  base: grantOf(ada, now),
   pair: { accessToken: new Secret('access'), refreshToken: new Secret('refresh') },
   scope: null,
   issuedAtMs: now,

@@ -15,7 +15,7 @@ import { createKeys } from '../../src/store/redis/keys.ts'
 import { createSealer } from '../../src/store/sealing.ts'
 import { systemClock } from '../../src/system/clock.ts'
 import { createFileJournal } from '../../src/system/journal.ts'
-import { guidOf } from '../contract/records.ts'
+import { grantOf, guidOf } from '../contract/records.ts'
 import { openRedisStores } from '../contract/redis-stores.ts'
 import { drillKeys, knownGrant } from '../support/key-drill.ts'
 import { freePort, startRedis } from '../support/redis.ts'
@@ -69,6 +69,7 @@ function rotationOf(guid: string): Rotation {
     guid,
     replacesVersion: 1,
     spentFingerprint: 'abc',
+    base: grantOf(guid, 1),
     pair: { accessToken: new Secret('access'), refreshToken: new Secret('refresh') },
     scope: null,
     issuedAtMs: 1,

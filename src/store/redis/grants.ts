@@ -110,14 +110,14 @@ export function createRedisGrantStore(options: GrantStoreOptions): GrantStore {
     settled: (guid, signal) => notices.wait(keys.grant(guid), signal),
 
     async claimDue({ nowMs, untilMs, limit }) {
-      const due = (await Promise.all(keys.shards.map(shard => dueIn(shard, nowMs, limit)))).flat()
+      const due = await whatAnswers(keys.shards.map(shard => dueIn(shard, nowMs, limit)))
       const soonest = due.sort((first, second) => first.atMs - second.atMs).slice(0, limit)
       const shards = [...new Set(soonest.map(candidate => candidate.shard))]
       const claims = shards.map(shard => {
         const guids = soonest.filter(candidate => candidate.shard === shard).map(candidate => candidate.guid)
         return claimIn(shard, guids, nowMs, untilMs)
       })
-      return (await Promise.all(claims)).flat()
+      return await whatAnswers(claims)
     },
 
     async list({ status, limit, cursor }): Promise<GrantPage | null> {
@@ -146,6 +146,15 @@ export function createRedisGrantStore(options: GrantStoreOptions): GrantStore {
       return { grants, nextCursor: null }
     },
   }
+}
+
+/** Shards may lie on servers of their own: one that is away keeps nobody else waiting. Throws where none of them answers. */
+async function whatAnswers<T>(asked: readonly Promise<readonly T[]>[]): Promise<T[]> {
+  const answers = await Promise.allSettled(asked)
+  const failure = answers.find(answer => answer.status === 'rejected')
+  const good = answers.filter(answer => answer.status === 'fulfilled')
+  if (failure !== undefined && good.length === 0) throw failure.reason
+  return good.flatMap(({ value }) => value)
 }
 
 /** How far a step was shown: the last name, and which names stood before it. */
