@@ -22,7 +22,31 @@ export interface Codec {
 const SEALED_FIELD = /"sealed":"([^"]*)"/g
 
 export function createCodec(sealer: Sealer): Codec {
-  const codec: Codec = {
+  /** Opens each sealed field; `opened` is told of each of them, and there is at least one. */
+  function open(
+    text: string,
+    place: string,
+    opened: (sealed: string, secret: Secret, context: string) => void,
+  ): unknown {
+    const plain = text.replace(SEALED_FIELD, '"sealed":""')
+    let isSealed = false
+    try {
+      const record = openAll(JSON.parse(text), '', (sealed, path) => {
+        const context = contextOf(place, path, plain)
+        const secret = sealer.open(sealed, context)
+        opened(sealed, secret, context)
+        isSealed = true
+        return secret
+      })
+      if (isSealed) return record
+    } catch (error) {
+      // Else it is no JSON, or nothing like a record, down to a nesting that no stack is deep enough for.
+      if (error instanceof RecordUnreadable) throw error
+    }
+    throw new RecordUnreadable('altered')
+  }
+
+  return {
     encode(record, place) {
       const whole = holdsSecret(record) ? record : { ...(record as object), seal: new Secret('') }
       const plain = JSON.stringify(mapSecrets(whole, '', () => ''))
@@ -30,29 +54,18 @@ export function createCodec(sealer: Sealer): Codec {
     },
 
     decode(text, place) {
-      const plain = text.replace(SEALED_FIELD, '"sealed":""')
-      let opened = 0
-      const open = (sealed: string, path: string) => {
-        opened += 1
-        return sealer.open(sealed, contextOf(place, path, plain))
-      }
-      try {
-        const { seal: _, ...record } = openAll(JSON.parse(text), '', open) as Record<string, unknown>
-        if (opened > 0) return record
-      } catch (error) {
-        // Else it is no JSON, or nothing like a record, down to a nesting that no stack is deep enough for.
-        if (error instanceof RecordUnreadable) throw error
-      }
-      throw new RecordUnreadable('altered')
+      const { seal: _, ...record } = open(text, place, () => {}) as Record<string, unknown>
+      return record
     },
 
     reseal(text, place) {
       const [keyId, ...others] = keyIdsIn(text)
       if (keyId === sealer.sealingKeyId() && others.length === 0) return null
-      return codec.encode(codec.decode(text, place), place)
+      const resealed = new Map<string, string>()
+      open(text, place, (sealed, secret, context) => resealed.set(sealed, sealer.seal(secret, context)))
+      return text.replace(SEALED_FIELD, (_, sealed) => `"sealed":"${resealed.get(sealed)}"`)
     },
   }
-  return codec
 }
 
 /** The ids of the keys that a record's text says it is sealed with; none: it is not what the codec writes. */
@@ -90,5 +103,7 @@ function mapFields(
   path: string,
   change: (field: unknown, path: string) => unknown,
 ): Record<string, unknown> {
-  return Object.fromEntries(Object.entries(value).map(([name, field]) => [name, change(field, `${path}.${name}`)]))
+  const changed: Record<string, unknown> = {}
+  for (const name of Object.keys(value)) changed[name] = change(value[name], `${path}.${name}`)
+  return changed
 }

@@ -50,7 +50,7 @@ export function createSealer(keys: EncryptionKeys): Sealer {
 
     seal(secret, context) {
       const { id, key } = sealing
-      const nonce = randomBytes(NONCE_BYTES)
+      const nonce = nextNonce()
       const cipher = createCipheriv(CIPHER, key, nonce).setAAD(additionalData(id, context))
       const ciphertext = Buffer.concat([cipher.update(secret.reveal(), 'utf8'), cipher.final()])
       return `${FORMAT}.${id}.${Buffer.concat([nonce, cipher.getAuthTag(), ciphertext]).toString('base64url')}`
@@ -75,6 +75,17 @@ export function createSealer(keys: EncryptionKeys): Sealer {
       }
     },
   }
+}
+
+/** Asking the system for a few bytes takes longer than sealing them: they are had by the thousand, and none is used twice. */
+const NONCES_AT_ONCE = 1_000
+let nonces = Buffer.alloc(0)
+
+function nextNonce(): Buffer {
+  if (nonces.length === 0) nonces = randomBytes(NONCES_AT_ONCE * NONCE_BYTES)
+  const nonce = nonces.subarray(0, NONCE_BYTES)
+  nonces = nonces.subarray(NONCE_BYTES)
+  return nonce
 }
 
 function additionalData(id: string, context: string): Buffer {

@@ -55,7 +55,7 @@ async function entriesIn(directory: string): Promise<readonly string[]> {
 
 /**
  * Seals every entry anew that is not sealed with the key that seals now; counts them in `tally`. An entry that a gateway
- * drops at this very moment may come back by it: its next start finds that it was committed.
+ * drops at this very moment may come back by it: its next start finds that it was committed. No directory: no entries.
  */
 export async function resealJournal(directory: string, codec: Codec, tally: Tally): Promise<void> {
   for (const name of await entriesIn(directory)) {
@@ -78,7 +78,7 @@ export async function resealJournal(directory: string, codec: Codec, tally: Tall
   }
 }
 
-/** null: a gateway has committed it meanwhile. */
+/** null: there is nothing there, or not any more. */
 function unlessGone(error: NodeJS.ErrnoException): null {
   if (error.code === 'ENOENT') return null
   throw error

@@ -182,7 +182,7 @@ t.test('records of other kinds that were altered', async t => {
   t.match(await client.send('POST', '/v1/grants', body), { status: 500 })
 
   await raw.set(keys.pause('provider'), '5:{"untilMs":99999999999999}')
-  const refreshed = await client.send('POST', `/v1/grants/${ada.guid}/refresh`, { version: 1 })
+  const refreshed = await client.send('POST', `/v1/grants/${bob.guid}/refresh`, { version: 1 })
   t.match(
     refreshed,
     { status: 200, body: { version: 2 } },

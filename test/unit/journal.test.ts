@@ -1,4 +1,3 @@
-import { createSecretKey, randomBytes } from 'node:crypto'
 import { chmodSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
@@ -6,8 +5,9 @@ import { createCodec } from '../../src/store/codec.ts'
 import { createSealer } from '../../src/store/sealing.ts'
 import { createFileJournal } from '../../src/system/journal.ts'
 import { createWorld } from '../support/broker.ts'
+import { newKey } from '../support/keys.ts'
 
-const codec = createCodec(createSealer([{ id: 'k1', key: createSecretKey(randomBytes(32)) }]))
+const codec = createCodec(createSealer([newKey('k1')]))
 
 function journalIn(directory: string) {
   return createFileJournal(directory, codec, () => {})
