@@ -9,7 +9,7 @@ const authorizations: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { br
   app.post(
     '/v1/authorizations',
     {
-      config: { permission: 'authorize' },
+      config: { permission: 'authorize', audit: 'authorization.begin' },
       schema: {
         operationId: 'beginAuthorization',
         tags: ['Tap-in'],
@@ -50,6 +50,7 @@ const authorizations: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { br
     async (request, reply) => {
       const { redirect_uri: redirectUri, scope, return_to: returnTo, guid } = request.body
       const begun = await broker.authorizations.begin({ redirectUri, scope, returnTo, guid })
+      if (guid !== undefined) request.audited = { guid }
       reply.code(201).header('cache-control', 'no-store')
       return {
         state: begun.authorization.state,
@@ -64,7 +65,7 @@ const authorizations: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { br
   app.get(
     '/v1/authorizations/:state',
     {
-      config: { permission: 'authorize' },
+      config: { permission: 'authorize', audit: 'authorization.read' },
       schema: {
         operationId: 'getAuthorization',
         tags: ['Tap-in'],
@@ -82,8 +83,10 @@ const authorizations: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { br
       },
     },
     async (request, reply) => {
+      const authorization = await broker.authorizations.read(request.params.state)
+      if (authorization.guid !== null) request.audited = { guid: authorization.guid }
       reply.header('cache-control', 'no-store')
-      return outcomeView(await broker.authorizations.read(request.params.state))
+      return outcomeView(authorization)
     },
   )
 }

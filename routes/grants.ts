@@ -17,7 +17,7 @@ import {
   Username,
 } from '../src/schemas/index.ts'
 import type { RouteOptions } from './options.ts'
-import { accessTokenView, grantView } from './views.ts'
+import { accessTokenView, auditedGrant, auditedToken, grantView } from './views.ts'
 
 const ofGuid = Type.Object({ guid: Guid })
 
@@ -25,7 +25,7 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
   app.post(
     '/v1/grants',
     {
-      config: { permission: 'authorize' },
+      config: { permission: 'authorize', audit: 'grant.exchange' },
       schema: {
         operationId: 'exchangeCode',
         tags: ['Tap-in'],
@@ -70,6 +70,7 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
       const { code, redirect_uri: redirectUri, state, guid } = request.body
       const exchange = broker.exchanges.exchange({ code: new Secret(code), redirectUri, state, guid })
       const { grant, created } = await exchange
+      request.audited = auditedToken(grant)
       reply
         .code(created ? 201 : 200)
         .header('cache-control', 'no-store')
@@ -81,7 +82,7 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
   app.get(
     '/v1/grants',
     {
-      config: { permission: 'grant:read' },
+      config: { permission: 'grant:read', audit: 'grant.list' },
       schema: {
         operationId: 'listGrants',
         tags: ['Grants'],
@@ -114,7 +115,7 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
   app.get(
     '/v1/grants/:guid',
     {
-      config: { permission: 'grant:read' },
+      config: { permission: 'grant:read', audit: 'grant.read' },
       schema: {
         operationId: 'getGrant',
         tags: ['Grants'],
@@ -128,15 +129,17 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
       },
     },
     async (request, reply) => {
+      const grant = await broker.grants.read(request.params.guid)
+      request.audited = auditedGrant(grant)
       reply.header('cache-control', 'no-store')
-      return grantView(await broker.grants.read(request.params.guid))
+      return grantView(grant)
     },
   )
 
   app.put(
     '/v1/grants/:guid',
     {
-      config: { permission: 'grant:write' },
+      config: { permission: 'grant:write', audit: 'grant.import' },
       schema: {
         operationId: 'importGrant',
         tags: ['Grants'],
@@ -179,6 +182,7 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
           guid,
         },
       })
+      request.audited = auditedToken(grant)
       reply
         .code(created ? 201 : 200)
         .header('cache-control', 'no-store')
@@ -190,7 +194,7 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
   app.delete(
     '/v1/grants/:guid',
     {
-      config: { permission: 'grant:write' },
+      config: { permission: 'grant:write', audit: 'grant.revoke' },
       schema: {
         operationId: 'revokeGrant',
         tags: ['Grants'],
@@ -207,6 +211,7 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
     },
     async (request, reply) => {
       const left = await broker.revocations.revoke(request.params.guid)
+      if (left !== null) request.audited = auditedGrant(left)
       reply.code(left === null ? 204 : 202)
       return left === null ? null : grantView(left)
     },

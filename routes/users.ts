@@ -3,13 +3,13 @@ import { Type } from 'typebox'
 import { problemAnswers } from '../src/schemas/answers.ts'
 import { AccessToken, ref, Username } from '../src/schemas/index.ts'
 import type { RouteOptions } from './options.ts'
-import { accessTokenView } from './views.ts'
+import { accessTokenView, auditedToken } from './views.ts'
 
 const users: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, clock }) => {
   app.post(
     '/v1/users',
     {
-      config: { permission: 'provision' },
+      config: { permission: 'provision', audit: 'user.provision' },
       schema: {
         operationId: 'provisionUser',
         tags: ['Provisioning'],
@@ -50,6 +50,7 @@ const users: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, clo
     async (request, reply) => {
       const { username, attributes = {} } = request.body
       const { grant, created } = await broker.provisionings.provision({ username, attributes })
+      request.audited = auditedToken(grant)
       reply
         .code(created ? 201 : 200)
         .header('cache-control', 'no-store')

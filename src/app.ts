@@ -5,6 +5,7 @@ import helmet from '@fastify/helmet'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { Ajv, type Schema } from 'ajv'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
+import audit from '../plugins/audit.ts'
 import auth from '../plugins/auth.ts'
 import health from '../plugins/health.ts'
 import problem from '../plugins/problem.ts'
@@ -14,6 +15,7 @@ import grants from '../routes/grants.ts'
 import tapIn from '../routes/tap-in.ts'
 import tokens from '../routes/tokens.ts'
 import users from '../routes/users.ts'
+import type { AuditLog } from './audit/log.ts'
 import { createBroker } from './broker/broker.ts'
 import type { BrokerPorts } from './broker/context.ts'
 import { createCallers } from './callers/callers.ts'
@@ -23,6 +25,7 @@ import { VERSION } from './version.ts'
 
 export interface AppPorts extends BrokerPorts {
   readonly logger: FastifyBaseLogger
+  readonly audit: Pick<AuditLog, 'record' | 'trouble'>
 }
 
 /** No request of the contract is larger; tokens, attributes and all. */
@@ -55,6 +58,7 @@ export async function buildApp(config: Config, ports: AppPorts) {
   await app.register(problem)
   await app.register(helmet, { contentSecurityPolicy: { useDefaults: false, directives: API_CSP }, hsts: false })
   await app.register(auth, { callers: createCallers(config.callers) })
+  await app.register(audit, { audit: ports.audit })
   await app.register(swagger, { version: VERSION })
   for (const schema of sharedSchemas) app.addSchema(schema)
 
@@ -75,7 +79,11 @@ export async function buildApp(config: Config, ports: AppPorts) {
     ports,
   )
   const options = { broker, clock: ports.clock }
-  await app.register(health, { pingStore: () => ports.stores.ping(), trouble: broker.trouble })
+  await app.register(health, {
+    pingStore: () => ports.stores.ping(),
+    trouble: broker.trouble,
+    auditTrouble: ports.audit.trouble,
+  })
   await app.register(authorizations, options)
   await app.register(grants, options)
   await app.register(tapIn, options)

@@ -1,4 +1,5 @@
 /** The settings of `serve`, from the environment: the one place that reads it. */
+import type { KeyObject } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { CallerEntry } from './callers/callers.ts'
 import type { Secret } from './ports/secret.ts'
@@ -41,10 +42,25 @@ export interface ServeConfig extends Config {
   readonly redisPrefix: string
   readonly encryptionKeys: readonly [EncryptionKey, ...EncryptionKey[]]
   readonly journalDir: string
+  /** `-`: standard output; else a file. */
+  readonly auditLog: string
+  /** null: one is derived from the first of the encryption keys. */
+  readonly auditKey: KeyObject | null
+}
+
+/** What `audit verify` needs to know. */
+export interface AuditConfig {
+  readonly auditLog: string
+  readonly auditKey: KeyObject | null
+  /** Empty: there are none. */
+  readonly encryptionKeys: readonly EncryptionKey[]
+  /** null: there is no store to compare with. */
+  readonly redis: RedisAddress | null
+  readonly redisPrefix: string
 }
 
 /** Settings of the contract that this version does not act upon yet: setting one is worth a warning. */
-const NOT_YET = ['AUDIT_LOG', 'PUBLIC_PORT', 'METRICS_PORT'] as const
+const NOT_YET = ['PUBLIC_PORT', 'METRICS_PORT'] as const
 
 /** Every setting that is missing or wrong, by name. */
 export class ConfigError extends Error {
@@ -59,8 +75,8 @@ export class ConfigError extends Error {
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
-/** Throws `ConfigError`, naming everything that is wrong at once. An empty value counts as absent. */
-export function readConfig(environment: Environment = process.env): ServeConfig {
+/** Reads settings one by one, and collects what is wrong with them. An empty value counts as absent. */
+function reading(environment: Environment) {
   const problems: string[] = []
 
   function raw(name: string): string | undefined {
@@ -89,7 +105,14 @@ export function readConfig(environment: Environment = process.env): ServeConfig 
     }
   }
 
-  const required = undefined
+  return { problems, read }
+}
+
+const required = undefined
+
+/** Throws `ConfigError`, naming everything that is wrong at once. */
+export function readConfig(environment: Environment = process.env): ServeConfig {
+  const { problems, read } = reading(environment)
   const config: ServeConfig = {
     host: read('HOST', settings.text, '127.0.0.1'),
     port: read('PORT', settings.integer(0, 65_535), 3000),
@@ -121,9 +144,27 @@ export function readConfig(environment: Environment = process.env): ServeConfig 
     redisPrefix: read('REDIS_PREFIX', settings.redisPrefix, 'htgw'),
     encryptionKeys: read('ENCRYPTION_KEYS', settings.encryptionKeys, required),
     journalDir: read('JOURNAL_DIR', settings.text, './journal'),
+    auditLog: read('AUDIT_LOG', settings.text, '-'),
+    auditKey: read<KeyObject | null>('AUDIT_KEY', settings.auditKey, null),
   }
   if (problems.length > 0) throw new ConfigError(problems)
   return Object.freeze(config)
+}
+
+/** The few settings that `audit verify` looks at: it may run where nothing else is. Throws `ConfigError`. */
+export function readAuditConfig(environment: Environment = process.env): AuditConfig {
+  const { problems, read } = reading(environment)
+  const config: AuditConfig = {
+    auditLog: read('AUDIT_LOG', settings.text, '-'),
+    auditKey: read<KeyObject | null>('AUDIT_KEY', settings.auditKey, null),
+    encryptionKeys: read<readonly EncryptionKey[]>('ENCRYPTION_KEYS', settings.encryptionKeys, []),
+    redis: read<RedisAddress | null>('REDIS_URL', settings.redisUrl, null),
+    redisPrefix: read('REDIS_PREFIX', settings.redisPrefix, 'htgw'),
+  }
+  const hasKey = config.auditKey !== null || config.encryptionKeys.length > 0
+  if (problems.length === 0 && !hasKey) problems.push('AUDIT_KEY is missing, and so is ENCRYPTION_KEYS')
+  if (problems.length > 0) throw new ConfigError(problems)
+  return config
 }
 
 /** Settings that are set and have no effect in this version. */

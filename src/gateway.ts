@@ -1,8 +1,12 @@
 /** Puts the parts together: real clock, real provider, Redis or memory, and the app on top. What it opens, it closes. */
-import type { DestinationStream, Logger } from 'pino'
+import { type DestinationStream, type Logger, pino } from 'pino'
 import { buildApp } from './app.ts'
+import { auditedEvents } from './audit/events.ts'
+import { type AuditLog, noAudit } from './audit/log.ts'
+import { openAudit } from './audit/open.ts'
 import type { Config, ServeConfig } from './config.ts'
 import { createLogger, loggedEvents } from './logging.ts'
+import type { Events } from './ports/events.ts'
 import type { Journal } from './ports/journal.ts'
 import type { Stores } from './ports/store.ts'
 import { createHealthTap } from './provider/healthtap.ts'
@@ -17,6 +21,8 @@ import { createSlots } from './system/slots.ts'
 
 export interface Gateway {
   readonly logger: Logger
+  /** Whoever renames its file says so. */
+  readonly audit: Pick<AuditLog, 'reopen'>
   /** Resolves with the address it listens on. */
   listen(): Promise<string>
   /** Finishes what is under way, stores what it brought, and lets go of everything. */
@@ -24,7 +30,10 @@ export interface Gateway {
 }
 
 /** As `serve` runs it: on Redis, with a journal. `logTo` absent: standard output. */
-export async function createServedGateway(config: ServeConfig, logTo?: DestinationStream): Promise<Gateway> {
+export async function createServedGateway(
+  config: ServeConfig,
+  logTo: DestinationStream = pino.destination({ sync: false }),
+): Promise<Gateway> {
   const logger = createLogger(config.logLevel, logTo)
   const sealer = createSealer(config.encryptionKeys)
   const onUnreadable = (file: string) => logger.error({ file }, 'a journal entry cannot be opened; it is left there')
@@ -37,15 +46,29 @@ export async function createServedGateway(config: ServeConfig, logTo?: Destinati
     onFinding: ({ about, text }) => logger.warn({ about, text }, 'redis is not set up to keep grants safe'),
     onConnectionError: error => logger.warn({ err: error }, 'redis connection'),
   })
-  return await assemble(config, logger, stores, journal)
+  const { auditHeads: heads } = stores
+  const audit = await openAudit({ config, output: logTo, heads, logger, clock: systemClock, random: systemRandom })
+  return await assemble(config, logger, stores, journal, audit)
 }
 
 /** On the embedded store: all is gone when the process ends. */
 export async function createEmbeddedGateway(config: Config, logTo?: DestinationStream): Promise<Gateway> {
-  return await assemble(config, createLogger(config.logLevel, logTo), createMemoryStores(systemClock), noJournal)
+  return await assemble(
+    config,
+    createLogger(config.logLevel, logTo),
+    createMemoryStores(systemClock),
+    noJournal,
+    noAudit,
+  )
 }
 
-async function assemble(config: Config, logger: Logger, stores: Stores, journal: Journal): Promise<Gateway> {
+async function assemble(
+  config: Config,
+  logger: Logger,
+  stores: Stores,
+  journal: Journal,
+  audit: AuditLog,
+): Promise<Gateway> {
   const provider = createHealthTap({
     ...config,
     redirectUri: config.redirectUris[0] ?? '',
@@ -56,7 +79,8 @@ async function assemble(config: Config, logger: Logger, stores: Stores, journal:
     clock: systemClock,
     random: systemRandom,
     slots: createSlots(config.providerMaxConcurrency),
-    events: loggedEvents(logger),
+    events: toAll(loggedEvents(logger), auditedEvents(audit)),
+    audit,
     logger,
     provider,
     stores,
@@ -64,11 +88,21 @@ async function assemble(config: Config, logger: Logger, stores: Stores, journal:
   })
   return {
     logger,
+    audit,
     listen: () => app.listen({ host: config.host, port: config.port }),
     async close() {
       await app.close()
       await provider.close()
+      await audit.close()
       await stores.close()
+    },
+  }
+}
+
+function toAll(...listeners: readonly Events[]): Events {
+  return {
+    emit(event) {
+      for (const listener of listeners) listener.emit(event)
     },
   }
 }

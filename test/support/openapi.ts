@@ -1,5 +1,6 @@
 import { pino } from 'pino'
 import { buildApp } from '../../src/app.ts'
+import { noAudit } from '../../src/audit/log.ts'
 import type { Config } from '../../src/config.ts'
 import { Secret } from '../../src/ports/secret.ts'
 import { createHealthTap } from '../../src/provider/healthtap.ts'
@@ -21,6 +22,7 @@ export async function openapiDocument(): Promise<string> {
     provider,
     stores: createMemoryStores(systemClock),
     journal: noJournal,
+    audit: noAudit,
   })
   const response = await app.inject('/openapi.json')
   await app.close()

@@ -15,6 +15,8 @@ export interface Keys {
   pause(name: string): string
   /** Beside a record's key, on the same slot: the revision that the record had when it was removed. Names nobody. */
   gone(key: string): string
+  /** How far each audit stream has come. */
+  readonly auditHeads: string
   /** Where replicas tell each other what has ended; no key, but a channel. */
   readonly channel: string
 }
@@ -44,6 +46,7 @@ export function createKeys(prefix: string): Keys {
       const digest = createHash('sha256').update(key).digest('base64url')
       return `${prefix}:${/\{s\d+\}/.exec(key)?.[0]}:gone:${digest}`
     },
+    auditHeads: `${prefix}:audit:heads`,
     channel: `${prefix}:settled`,
   }
 }
