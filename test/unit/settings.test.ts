@@ -63,6 +63,8 @@ t.test('the least that is needed, and what goes without saying', async t => {
     redis: { kind: 'single', url: 'redis://127.0.0.1:6379' },
     redisPrefix: 'htgw',
     journalDir: './journal',
+    auditLog: '-',
+    auditKey: null,
   })
   t.ok(Object.isFrozen(readConfig(LEAST)))
 })
@@ -127,6 +129,10 @@ const FORMS: Readonly<Record<string, { good: readonly string[]; bad: readonly st
       },
     ]),
   ),
+  AUDIT_KEY: {
+    good: [KEY.toString('base64'), KEY.toString('base64url')],
+    bad: [KEY.toString('hex'), 'c2hvcnQ=', `a:${KEY.toString('base64')}`],
+  },
   ENCRYPTION_KEYS: {
     good: [`a:${KEY.toString('base64')}`, `a:${KEY.toString('base64url')}, b:${randomBytes(32).toString('base64')}`],
     bad: ['a', KEY.toString('base64'), `a:${KEY.toString('hex')}`, 'a:c2hvcnQ=', `a b:${KEY.toString('base64')}`, ','],
@@ -258,10 +264,16 @@ t.test('no message quotes a value', async t => {
   t.notMatch(JSON.stringify(readConfig(LEAST)), APP_SECRET)
 })
 
+t.test('the audit key shows itself to nobody', async t => {
+  const config = readConfig({ ...LEAST, AUDIT_KEY: KEY.toString('base64'), AUDIT_LOG: '/var/log/audit.log' })
+  t.equal(config.auditLog, '/var/log/audit.log')
+  t.strictSame(config.auditKey?.export(), KEY)
+  t.notOk(inspect(config.auditKey, { depth: 9, showHidden: true }).includes(KEY.toString('hex').slice(0, 4)))
+})
+
 t.test('settings that do nothing yet are told', async t => {
   t.strictSame(settingsWithoutEffect(LEAST), [])
   t.strictSame(settingsWithoutEffect({ ...LEAST, AUDIT_LOG: 'x', METRICS_PORT: '1', PUBLIC_PORT: '' }), [
-    'AUDIT_LOG',
     'METRICS_PORT',
   ])
 })
