@@ -2,7 +2,7 @@
  * A line in the audit stream for each request that a route declares it for, written before the answer goes out: who hangs
  * up before it comes has done what they asked for all the same.
  */
-import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { RequestEvent } from '../src/audit/line.ts'
 import type { AuditLog } from '../src/audit/log.ts'
@@ -31,16 +31,15 @@ export default fp(
     app.decorateRequest('audited', null)
 
     app.addHook('onRoute', route => {
-      const event = route.config?.audit
-      if (event === undefined && route.url.startsWith('/v1')) {
+      if (route.url.startsWith('/v1') && route.config?.audit === undefined) {
         throw new Error(`The route ${route.url} does not say what it is called in the audit stream.`)
       }
-      if (event === undefined) return
-      const onSend: onSendHookHandler = (request, reply, payload, done) => {
-        options.audit.record({ event, ...factsOf(request, reply) })
-        done(null, payload)
-      }
-      route.onSend = [...[route.onSend ?? []].flat(), onSend]
+    })
+
+    app.addHook('onSend', (request, reply, payload, done) => {
+      const event = request.routeOptions.config.audit
+      if (event !== undefined) options.audit.record({ event, ...factsOf(request, reply) })
+      done(null, payload)
     })
   },
   { name: 'audit' },
