@@ -1,6 +1,7 @@
 /** Whatever goes wrong is answered as problem+json (RFC 9457), and says nothing that was not meant to be said. */
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import { recordUnreadable } from '../src/broker/context.ts'
 import { PROBLEMS, Problem, type ProblemCode } from '../src/errors.ts'
 import { RecordUnreadable, StoreUnavailable } from '../src/ports/store.ts'
 
@@ -56,9 +57,7 @@ export function problemFrom(error: FastifyError): Problem {
     const detail = 'The store cannot be reached just now. Nothing was lost: ask again.'
     return new Problem('store_unavailable', detail, { retryAfterSeconds: STORE_RETRY_SECONDS })
   }
-  if (error instanceof RecordUnreadable) {
-    return new Problem('internal_error', 'The record cannot be opened. It is left as it is; an operator has to look.')
-  }
+  if (error instanceof RecordUnreadable) return recordUnreadable(error)
   if (error.validation !== undefined) return validationProblem(error)
   if (error.code === 'FST_ERR_CTP_BODY_TOO_LARGE') {
     return new Problem('payload_too_large', 'The body is larger than this service takes.')

@@ -38,8 +38,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'a pair is committed by its version alone, whichever refresh token brought it',
     file: GRANT,
-    find: 'grant.version === rotation.replacesVersion && fingerprint(grant.pair.refreshToken) === rotation.spentFingerprint',
-    replace: 'grant.version === rotation.replacesVersion',
+    find: 'return fingerprint(grant.pair.refreshToken) === rotation.spentFingerprint',
+    replace: 'return grant.version === rotation.replacesVersion',
   },
   {
     name: 'the store does not compare before it sets',
@@ -116,13 +116,13 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'the pair of a loser is forgotten',
     file: RENEWAL,
-    find: '    discard(rotation.guid, rotation.pair, rotation.accessTokenExpiresAtMs)\n',
+    find: '    discard(guid, rotation.pair, rotation.accessTokenExpiresAtMs)\n',
     replace: '',
   },
   {
     name: 'a token is served without a look at its expiry',
     file: TOKENS,
-    find: 'if (lifeLeftMs(grant) < neededTtlMs(policy, grant, wishedTtlMs)) return',
+    find: 'if (lifeLeftMs(grant) < neededMs) return',
     replace: 'if (lifeLeftMs(grant) < -1e9) return',
   },
   {
@@ -134,8 +134,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'an expired grant is revoked without being renewed first',
     file: 'src/broker/revocation.ts',
-    find: 'if (grant.accessTokenExpiresAtMs - clock.now() < REVOCABLE_LIFE_MS) {',
-    replace: 'if (grant.accessTokenExpiresAtMs < 0) {',
+    find: 'const isTooOld = grant.accessTokenExpiresAtMs - clock.now() < REVOCABLE_LIFE_MS',
+    replace: 'const isTooOld = grant.accessTokenExpiresAtMs < 0',
   },
   {
     name: 'an earlier authorization may replace a later one',

@@ -30,6 +30,8 @@ export interface AppPorts extends BrokerPorts {
 
 /** No request of the contract is larger; tokens, attributes and all. */
 const BODY_LIMIT_BYTES = 64 * 1024
+/** How long requests under way may take, once the service is told to stop. */
+export const DRAIN_MS = 5_000
 /** The broker's lease is this much longer than the provider's deadline: time to commit. */
 const LEASE_BEYOND_DEADLINE_MS = 5_000
 
@@ -91,6 +93,11 @@ export async function buildApp(config: Config, ports: AppPorts) {
   await app.register(users, options)
 
   app.addHook('onReady', () => broker.start())
+  app.addHook('preClose', async () => {
+    broker.retire()
+    // A request that does not end, as one whose body never comes, must not use up the time that renewals need to end in.
+    setTimeout(() => app.server.closeAllConnections(), DRAIN_MS).unref()
+  })
   app.addHook('onClose', () => broker.stop())
   return app
 }

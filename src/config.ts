@@ -5,7 +5,7 @@ import type { CallerEntry } from './callers/callers.ts'
 import type { Secret } from './ports/secret.ts'
 import * as settings from './settings.ts'
 import type { RedisAddress } from './store/redis/connection.ts'
-import type { EncryptionKey } from './store/sealing.ts'
+import type { EncryptionKey, EncryptionKeys } from './store/sealing.ts'
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 
@@ -40,7 +40,7 @@ export interface Config {
 export interface ServeConfig extends Config {
   readonly redis: RedisAddress
   readonly redisPrefix: string
-  readonly encryptionKeys: readonly [EncryptionKey, ...EncryptionKey[]]
+  readonly encryptionKeys: EncryptionKeys
   readonly journalDir: string
   /** `-`: standard output; else a file. */
   readonly auditLog: string

@@ -35,6 +35,7 @@ export async function createServedGateway(
   logTo: DestinationStream = pino.destination({ sync: false }),
 ): Promise<Gateway> {
   const logger = createLogger(config.logLevel, logTo)
+  const events = loggedEvents(logger)
   const sealer = createSealer(config.encryptionKeys)
   const onUnreadable = (file: string) => logger.error({ file }, 'a journal entry cannot be opened; it is left there')
   const journal = createFileJournal(config.journalDir, createCodec(sealer), onUnreadable)
@@ -45,26 +46,25 @@ export async function createServedGateway(
     clock: systemClock,
     onFinding: ({ about, text }) => logger.warn({ about, text }, 'redis is not set up to keep grants safe'),
     onConnectionError: error => logger.warn({ err: error }, 'redis connection'),
+    onUnreadable({ guid, reason, keyId }) {
+      if (guid !== null) events.emit({ type: 'record.unreadable', guid, reason, keyId })
+    },
   })
   const { auditHeads: heads } = stores
   const audit = await openAudit({ config, output: logTo, heads, logger, clock: systemClock, random: systemRandom })
-  return await assemble(config, logger, stores, journal, audit)
+  return await assemble(config, logger, events, stores, journal, audit)
 }
 
 /** On the embedded store: all is gone when the process ends. */
 export async function createEmbeddedGateway(config: Config, logTo?: DestinationStream): Promise<Gateway> {
-  return await assemble(
-    config,
-    createLogger(config.logLevel, logTo),
-    createMemoryStores(systemClock),
-    noJournal,
-    noAudit,
-  )
+  const logger = createLogger(config.logLevel, logTo)
+  return await assemble(config, logger, loggedEvents(logger), createMemoryStores(systemClock), noJournal, noAudit)
 }
 
 async function assemble(
   config: Config,
   logger: Logger,
+  events: Events,
   stores: Stores,
   journal: Journal,
   audit: AuditLog,
@@ -79,7 +79,7 @@ async function assemble(
     clock: systemClock,
     random: systemRandom,
     slots: createSlots(config.providerMaxConcurrency),
-    events: toAll(loggedEvents(logger), auditedEvents(audit)),
+    events: toAll(events, auditedEvents(audit)),
     audit,
     logger,
     provider,

@@ -44,6 +44,7 @@ const LEVELS: Readonly<Record<BrokerEvent['type'], 'debug' | 'info' | 'warn' | '
   'provider.paused': 'warn',
   'client.refused': 'error',
   'client.accepted': 'info',
+  'record.unreadable': 'error',
   'refresher.failed': 'error',
 }
 

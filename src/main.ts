@@ -81,6 +81,16 @@ program
   })
 
 program
+  .command('rotate-keys')
+  .description(
+    'Seals everything anew with the first of ENCRYPTION_KEYS, while gateways go on. Exit 1: not all is; may be run again. See docs/key-rotation.md.',
+  )
+  .action(async () => {
+    const { rotateKeys } = await import('./cli/rotate-keys.ts')
+    process.exitCode = await rotateKeys(process.stdout)
+  })
+
+program
   .command('caller')
   .description('Prints a fresh API key, once, and the CALLERS entry with its hash.')
   .argument('<name>', 'what the caller is called in logs', callerName)

@@ -3,7 +3,7 @@ import { createSecretKey, type KeyObject } from 'node:crypto'
 import { type CallerEntry, PERMISSIONS } from './callers/callers.ts'
 import { Secret } from './ports/secret.ts'
 import { parseRedisAddress, type RedisAddress } from './store/redis/connection.ts'
-import type { EncryptionKey } from './store/sealing.ts'
+import type { EncryptionKey, EncryptionKeys } from './store/sealing.ts'
 
 /** What is wrong with a text. The message never quotes it: it may be a secret. */
 export class SettingError extends Error {}
@@ -93,7 +93,7 @@ export const redisUrl: Parse<RedisAddress> = value => {
   )
 }
 
-export const encryptionKeys: Parse<readonly [EncryptionKey, ...EncryptionKey[]]> = value => {
+export const encryptionKeys: Parse<EncryptionKeys> = value => {
   const [first, ...others] = split(value, ',').map(encryptionKey)
   const ids = new Set([first, ...others].map(key => key?.id))
   if (first !== undefined && ids.size === others.length + 1) return [first, ...others]
@@ -102,7 +102,7 @@ export const encryptionKeys: Parse<readonly [EncryptionKey, ...EncryptionKey[]]>
 
 function encryptionKey(entry: string): EncryptionKey {
   const [, id, base64] = /^([A-Za-z0-9_-]{1,32}):([A-Za-z0-9+/_-]{43}=?)$/.exec(entry) ?? []
-  if (id !== undefined && base64 !== undefined) return { id, key: Buffer.from(base64, 'base64') }
+  if (id !== undefined && base64 !== undefined) return { id, key: createSecretKey(base64, 'base64') }
   throw new SettingError('has to be id:base64(32 bytes), comma-separated; make one with: npx healthtap-gateway keygen')
 }
 

@@ -12,8 +12,9 @@
  */
 import { Problem } from '../errors.ts'
 import { askedToWaitSeconds, type Outcome, type Provider, type TokenAnswer } from '../ports/provider.ts'
+import type { Secret } from '../ports/secret.ts'
 import type { Lane } from '../ports/slots.ts'
-import { PROVIDER, StoreUnavailable } from '../ports/store.ts'
+import { PROVIDER, RecordUnreadable, StoreUnavailable } from '../ports/store.ts'
 import { type BrokerPorts, change, keep, problemOf, secondsUntil, within } from './context.ts'
 import { RETRY_AFTER_LONGEST_MS } from './policy.ts'
 
@@ -31,6 +32,11 @@ export interface Breaker {
   readonly provider: Provider
   /** null: it may be asked. A reader's question is a reason to probe early. Throws `StoreUnavailable`. */
   whyNot(lane: Lane): Promise<Problem | null>
+  /**
+   * Runs a renewal as one of those that may run at once: after trouble these are few, and a reader's waits for its turn, for
+   * a while. null: its turn did not come.
+   */
+  inTurn<T>(lane: Lane, renewal: () => Promise<T>): Promise<T | null>
   /** To be called again and again: probes when it is time. How many renewals may run in the background; 0: none now. */
   tend(): Promise<number>
   /** null: all is well, as far as this replica knows. */
@@ -66,6 +72,9 @@ export function createBreaker(
   let hasRelapsed = false
   /** Renewals at once: after trouble one, and one more each time as many as are allowed have succeeded. */
   let allowance = concurrency
+  let running = 0
+  /** Readers whose turn has not come. */
+  const waiting: (() => void)[] = []
   let pausedUntilMs = 0
   let probes = 0
   let probedAtMs = 0
@@ -89,6 +98,11 @@ export function createBreaker(
     failures = 0
     allowance = 1
     nextProbeAtMs = clock.now() + nextProbeInMs()
+    wakeReaders()
+  }
+
+  function wakeReaders(): void {
+    for (const wake of waiting.splice(0)) wake()
   }
 
   function isOver(cause: Cause): void {
@@ -154,7 +168,12 @@ export function createBreaker(
 
   /** Takes over what another replica was asked. */
   async function look(): Promise<void> {
-    const untilMs = (await pauses.read(PROVIDER))?.record.untilMs ?? 0
+    const stored = await pauses.read(PROVIDER).catch(error => {
+      // A pause that does not open is none: the provider asks again where it means it.
+      if (error instanceof RecordUnreadable) return null
+      throw error
+    })
+    const untilMs = stored?.record.untilMs ?? 0
     if (untilMs <= pausedUntilMs) return
     pausedUntilMs = untilMs
     allowance = 1
@@ -186,6 +205,10 @@ export function createBreaker(
     return nowMs >= nextProbeAtMs
   }
 
+  function isFull(): boolean {
+    return open === null && !isPaused() && allowance < concurrency && running >= Math.floor(allowance)
+  }
+
   function problem(): Problem | null {
     const nowMs = clock.now()
     if (isPaused()) {
@@ -206,16 +229,35 @@ export function createBreaker(
   }
 
   async function unlessPaused<T>(ask: () => Promise<Outcome<T>>, knowsUsBy: readonly Kind[]): Promise<Outcome<T>> {
-    if (!isPaused()) return await watched(ask, knowsUsBy)
-    return { kind: 'unavailable', upstream: {}, retryAfterSeconds: secondsUntil(pausedUntilMs, clock.now()) }
+    return isPaused() ? paused() : await watched(ask, knowsUsBy)
+  }
+
+  function paused() {
+    const retryAfterSeconds = secondsUntil(pausedUntilMs, clock.now())
+    return { kind: 'unavailable', upstream: {}, retryAfterSeconds } as const
   }
 
   async function createUser(user: Parameters<Provider['createUser']>[0]): Promise<Outcome<TokenAnswer>> {
     const askedIn = era
     const outcome = await provider.createUser(user)
     // An app may have no right to make users, and be a good client for all else.
-    if (outcome.kind !== 'client_refused') report(outcome, askedIn, ['ok', 'conflict'])
+    if (outcome.kind !== 'client_refused') reportOfAnother(outcome, askedIn, ['ok', 'conflict'])
     return outcome
+  }
+
+  async function revoke(token: Secret): Promise<Outcome<null>> {
+    const askedIn = era
+    if (isPaused()) return paused()
+    const outcome = await provider.revoke(token)
+    // 200, whatever was sent (RFC 7009, section 2.2).
+    reportOfAnother(outcome, askedIn, [])
+    return outcome
+  }
+
+  /** Another endpoint than that for tokens: it may fail alone. */
+  function reportOfAnother(outcome: Outcome<unknown>, askedIn: number, knowsUsBy: readonly Kind[]): void {
+    const isFailure = outcome.kind === 'unavailable' || outcome.kind === 'unknown' || outcome.kind === 'refused'
+    if (!isFailure || askedToWaitSeconds(outcome)) report(outcome, askedIn, knowsUsBy)
   }
 
   return {
@@ -225,8 +267,7 @@ export function createBreaker(
       // A refresh token that is not good is refused before our credentials are looked at.
       refresh: refreshToken => unlessPaused(() => provider.refresh(refreshToken), ['ok']),
       createUser,
-      // 200, whatever was sent (RFC 7009, section 2.2).
-      revoke: token => unlessPaused(() => provider.revoke(token), []),
+      revoke,
       probe: () => provider.probe(),
       // Another address, maybe another server: it says nothing about the token endpoint.
       identify: accessToken => provider.identify(accessToken),
@@ -238,6 +279,22 @@ export function createBreaker(
         await within({ clock }, clock.now() + READER_WAITS_MS, probe)
       }
       return problem()
+    },
+
+    async inTurn(lane, renewal) {
+      const untilMs = clock.now() + READER_WAITS_MS
+      // How many of the background run is for `tend` to say.
+      while (lane === 'reader' && isFull()) {
+        if (clock.now() >= untilMs) return null
+        await within({ clock }, untilMs, () => new Promise<void>(resolve => waiting.push(resolve)))
+      }
+      running += 1
+      try {
+        return await renewal()
+      } finally {
+        running -= 1
+        wakeReaders()
+      }
     },
 
     async tend() {

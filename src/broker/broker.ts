@@ -36,14 +36,17 @@ export interface Broker {
   trouble(): Trouble | null
   /** Stores what the journal holds from an earlier process, then begins to renew ahead of time. */
   start(): Promise<void>
-  /** Stops the background loop, and waits for what is under way; what cannot be stored goes to the journal. */
+  /** Renews nothing ahead of time any more; whoever asks is still served. */
+  retire(): void
+  /** Stops altogether, and waits for what is under way; what cannot be stored goes to the journal. */
   stop(): Promise<void>
 }
 
 export function createBroker(settings: BrokerSettings, ports: BrokerPorts): Broker {
   const closing = new AbortController()
+  const retiring = new AbortController()
   // Each wait that ends with the process listens to it, and there may be as many as there are grants to store.
-  setMaxListeners(0, closing.signal)
+  setMaxListeners(0, closing.signal, retiring.signal)
   const breaker = createBreaker(ports, settings.backgroundConcurrency)
   const context: BrokerContext = {
     ...ports,
@@ -59,7 +62,7 @@ export function createBroker(settings: BrokerSettings, ports: BrokerPorts): Brok
   const renewals = createRenewals(context, breaker, discards, recent)
   const authorizations = createAuthorizations(context)
   const revocations = createRevocations(context, renewals, grants)
-  const refresher = createRefresher(context, breaker, recent, renewals, revocations)
+  const refresher = createRefresher(context, retiring.signal, breaker, recent, renewals, revocations)
 
   const tokens = createTokens(context, renewals, recent)
   const exchanges = createExchanges(context, authorizations, grants, tokens, discards)
@@ -91,6 +94,7 @@ export function createBroker(settings: BrokerSettings, ports: BrokerPorts): Brok
     policy: settings.policy,
     trouble: breaker.trouble,
     async start() {
+      await ports.journal.prepare()
       const postponed: Rotation[] = []
       for (const rotation of await ports.journal.entries()) {
         // One that the store does not take is enough: a start does not wait for a store that is away.
@@ -100,7 +104,9 @@ export function createBroker(settings: BrokerSettings, ports: BrokerPorts): Brok
       if (postponed.length === 0) refresher.start()
       else replaying = replayLater(postponed)
     },
+    retire: () => retiring.abort(),
     async stop() {
+      retiring.abort()
       closing.abort()
       await replaying
       await refresher.stopped()

@@ -6,7 +6,14 @@ import type { Failure, Provider } from '../ports/provider.ts'
 import type { Random } from '../ports/random.ts'
 import type { Grant } from '../ports/records.ts'
 import type { Slots } from '../ports/slots.ts'
-import { ABSENT, type RecordStore, type Stored, type Stores, StoreUnavailable } from '../ports/store.ts'
+import {
+  ABSENT,
+  type RecordStore,
+  type RecordUnreadable,
+  type Stored,
+  type Stores,
+  StoreUnavailable,
+} from '../ports/store.ts'
 import { retryNotBeforeMs } from './grant.ts'
 import type { RefreshPolicy } from './policy.ts'
 
@@ -155,6 +162,19 @@ export function usable(grant: Grant | null, guid: string): Grant {
 export function reauthorizationRequired(guid: string): Problem {
   const detail = `HealthTap has ended the grant of ${guid}. The person has to authorize again: POST /v1/authorizations.`
   return new Problem('reauthorization_required', detail)
+}
+
+/** Says whose record does not open, and what an operator can do: a caller is often the first to see it. */
+export function recordUnreadable({ guid, keyId, reason }: RecordUnreadable): Problem {
+  const what = guid === null ? 'A record that this request needs' : `The record of the grant ${guid}`
+  const why =
+    reason === 'unknown_key'
+      ? `it is sealed with the key ${keyId}, which is not in ENCRYPTION_KEYS. An operator has to put that key back.`
+      : 'it was altered in Redis, or copied there from elsewhere. An operator has to restore it, or to remove it.'
+  return new Problem(
+    'internal_error',
+    `${what} cannot be opened, and is left as it is: ${why} See docs/key-rotation.md.`,
+  )
 }
 
 /** Why a grant is not renewed before its next try. */

@@ -41,7 +41,8 @@ export function createDiscards(context: BrokerContext): Discards {
         expiresAtMs = sentAtMs + lifetimeMs(policy, refreshed.value)
       }
       const revoked = await slots.run('background', () => provider.revoke(current.refreshToken))
-      if (revoked.kind === 'ok') return confirm(guid, true)
+      // It may have waited, or this process slept: then the provider has ignored it.
+      if (revoked.kind === 'ok' && expiresAtMs > clock.now()) return confirm(guid, true)
     }
     confirm(guid, false)
   }

@@ -7,8 +7,9 @@ import { Problem } from '../errors.ts'
 import type { Failure, TokenAnswer } from '../ports/provider.ts'
 import type { Authorization, Exchange, Grant } from '../ports/records.ts'
 import type { Secret } from '../ports/secret.ts'
+import { RecordUnreadable } from '../ports/store.ts'
 import { type Authorizations, checkRedirectUri, OUTCOME_LIFE_MS } from './authorizations.ts'
-import { type BrokerContext, change, keep, persist, problemOf, watch, within } from './context.ts'
+import { type BrokerContext, change, keep, persist, problemOf, recordUnreadable, watch, within } from './context.ts'
 import type { Discards } from './discards.ts'
 import type { Grants } from './grants.ts'
 import { type Resolved, resolveGuid } from './identity.ts'
@@ -108,20 +109,36 @@ export function createExchanges(
     const codeVerifier = authorization?.codeVerifier ?? null
     const outcome = await slots.run('reader', () => provider.exchange({ code, redirectUri, codeVerifier }))
     if (outcome.kind !== 'ok') throw await refused(key, authorization, outcome)
+    try {
+      return await install(key, request, authorization, outcome.value, issuedAtMs)
+    } catch (error) {
+      if (!(error instanceof RecordUnreadable) || error.guid === null) throw error
+      // Not given back: it may be the very pair in that record.
+      throw await turnedAway(key, authorization, recordUnreadable(error))
+    }
+  }
 
+  /** Stores what the code has brought, for whom it is. */
+  async function install(
+    key: string,
+    request: ExchangeRequest,
+    authorization: Authorization | null,
+    answer: TokenAnswer,
+    issuedAtMs: number,
+  ): Promise<Exchanged> {
     const expected = [authorization?.expectedGuid, request.guid].filter(guid => guid != null)
-    const resolved = await resolveGuid(context, outcome.value, request.guid ?? null)
+    const resolved = await resolveGuid(context, answer, request.guid ?? null)
     const problem = whyNotTheirs(resolved, expected)
     if (problem !== null || resolved.guid === null) {
-      const held = resolved.guid === null ? null : ((await context.stores.grants.read(resolved.guid))?.record ?? null)
-      if (!held?.pair.refreshToken.equals(outcome.value.pair.refreshToken)) giveBack(outcome.value, issuedAtMs)
+      const isHeld = resolved.guid !== null && (await mayBeHeld(resolved.guid, answer))
+      if (!isHeld) giveBack(answer, issuedAtMs)
       throw await turnedAway(key, authorization, problem ?? guidUnresolved(resolved))
     }
 
     const grant = await grants.install({
       guid: resolved.guid,
       origin: 'authorization_code',
-      answer: outcome.value,
+      answer,
       issuedAtMs,
       requestedScope: authorization?.scope ?? client.scopes.join(' '),
       username: null,
@@ -151,6 +168,17 @@ export function createExchanges(
       await forget(key)
     }
     return problem
+  }
+
+  /** Whether a grant has this very pair: a provider may hand it out again. */
+  async function mayBeHeld(guid: string, answer: TokenAnswer): Promise<boolean> {
+    try {
+      const held = (await context.stores.grants.read(guid))?.record
+      return held?.pair.refreshToken.equals(answer.pair.refreshToken) ?? false
+    } catch (error) {
+      if (error instanceof RecordUnreadable) return true
+      throw error
+    }
   }
 
   /** Tokens came, and nobody may have them. */

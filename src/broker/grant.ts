@@ -6,8 +6,8 @@
  *   authorized  (nothing), any        active, version + 1       exchange, provisioning, import           grant.stored
  *   attempted   active                active, with attempt      any replica that finds no open lease     grant.attempted
  *   attempted   active, open attempt  in_doubt, with attempt    the same: who had begun never came back  grant.attempted
- *   rotated     active, in_doubt,     active, version + 1       who holds the pair that this version's   grant.renewed
- *               reauthorization_…                               refresh token brought, however late
+ *   rotated     active, in_doubt,     active, version + 1       who holds the pair that its refresh      grant.renewed
+ *               reauthorization_…                               token brought, however late
  *   released    with attempt          as before the attempt     the attempt's owner: nothing was sent,   (client.refused)
  *                                                               or our credentials were refused
  *   failed      with attempt          as before, tried later    its owner: nothing was spent             grant.renewal_failed
@@ -16,8 +16,8 @@
  *                                                               attempt in doubt
  *   rested      active                active, not due           the background: nobody reads it          grant.rested
  *   touched     active                active, due again         a reader, once in a while                (none)
- *   restored    an older version, or  active, newest version    who wrote the newest, and finds it gone  grant.restored
- *               (nothing, not removed)
+ *   restored    an older version, or  active, newest version    who wrote the newest, and finds it gone; grant.restored
+ *               (nothing, not removed)                          or who renews it, in one with rotated
  *   revoking    any                   revoking                  DELETE                                   grant.revoking
  *   (removed)   revoking              (nothing)                 the provider has confirmed               grant.revoked
  *
@@ -27,8 +27,9 @@ import { createHash } from 'node:crypto'
 import type { ProblemCode } from '../errors.ts'
 import type { Rotation } from '../ports/journal.ts'
 import type { TokenAnswer } from '../ports/provider.ts'
-import type { Grant, GrantOrigin } from '../ports/records.ts'
+import type { Grant, GrantOrigin, TokenPair } from '../ports/records.ts'
 import type { Secret } from '../ports/secret.ts'
+import { ABSENT, REMOVAL_REMEMBERED_MS } from '../ports/store.ts'
 import { lifetimeMs, type RefreshPolicy, refreshDueAtMs, restingDueAtMs } from './policy.ts'
 
 /** What a new authorization brought: by exchange, provisioning or import. */
@@ -59,6 +60,7 @@ export function authorized(policy: RefreshPolicy, current: Grant | null, by: Aut
     version: (current?.version ?? 0) + 1,
     pair: by.answer.pair,
     authorizedAtMs: by.issuedAtMs,
+    authorizedFingerprint: fingerprint(by.answer.pair.refreshToken),
     ...times,
     dueAtMs: times.refreshDueAtMs,
     attempt: null,
@@ -97,6 +99,7 @@ export function rotationFrom(policy: RefreshPolicy, grant: Grant, answer: TokenA
     guid: grant.guid,
     replacesVersion: grant.version,
     spentFingerprint: fingerprint(grant.pair.refreshToken),
+    base: grant,
     pair: answer.pair,
     scope: answer.scope,
     issuedAtMs,
@@ -105,10 +108,18 @@ export function rotationFrom(policy: RefreshPolicy, grant: Grant, answer: TokenA
   }
 }
 
-/** Whether the pair that stands is the one whose refresh token brought the new pair. */
+/**
+ * Whether the pair that stands is the one whose refresh token brought the new pair; under whichever version, since a
+ * provider may hand the same pair out again to somebody who signs in meanwhile.
+ */
 export function isReplacedBy(grant: Grant, rotation: Rotation): boolean {
+  return fingerprint(grant.pair.refreshToken) === rotation.spentFingerprint
+}
+
+/** Whether this pair is the one that the person's authorization brought, and was renewed since: it is spent. */
+export function isRenewedSince(grant: Grant, pair: TokenPair): boolean {
   return (
-    grant.version === rotation.replacesVersion && fingerprint(grant.pair.refreshToken) === rotation.spentFingerprint
+    fingerprint(pair.refreshToken) === grant.authorizedFingerprint && !pair.refreshToken.equals(grant.pair.refreshToken)
   )
 }
 
@@ -167,6 +178,15 @@ export function hasGoneBack(current: Grant, newer: Grant): boolean {
     current.issuedAtMs < newer.issuedAtMs + CLOCKS_DIFFER_BY_MS &&
     !isOutranked(current, newer.authorizedAtMs ?? 0)
   )
+}
+
+/**
+ * Whether a store where `current` stands at `revision` has lost `newer`. Where nothing stands, and nothing was removed since
+ * `newer` stood, not even its first write is left; after a while nobody can tell that from a deletion.
+ */
+export function hasLost(current: Grant | null, revision: number, newer: Grant, nowMs: number): boolean {
+  if (current !== null) return hasGoneBack(current, newer)
+  return revision === ABSENT && nowMs < newer.updatedAtMs + REMOVAL_REMEMBERED_MS / 2
 }
 
 /** Whether what stands came by a later authorization than one whose request was sent at `authorizedAtMs`. */

@@ -4,7 +4,7 @@ import type { Grant, GrantStatus, Provisioning, TokenPair } from '../ports/recor
 import { ABSENT, type GrantPage } from '../ports/store.ts'
 import { type BrokerContext, change, existing, keep, persist, usable } from './context.ts'
 import type { Discards } from './discards.ts'
-import { type Authorized, authorized, isOutranked } from './grant.ts'
+import { type Authorized, authorized, isOutranked, isRenewedSince } from './grant.ts'
 import type { Recent } from './recent.ts'
 
 export interface GrantQuery {
@@ -43,6 +43,7 @@ export function createGrants(context: BrokerContext, discards: Discards, recent:
     let triedOn: number | null = null
     let replaced: Grant | null = null
     let isOurs = false
+    let isRepeat = false
     /** Revisions on which a write may have been done whose answer did not come; and what it would have replaced. */
     const uncertain = new Map<number, Grant | null>()
     const write = async () =>
@@ -56,7 +57,10 @@ export function createGrants(context: BrokerContext, discards: Discards, recent:
           // What is ended or being deleted does not stand in the way of who has authorized; unless ours was there before that.
           const isLate =
             current !== null && isOutranked(current, by.issuedAtMs) && (isUsable(current) || uncertain.size > 0)
+          // Sent again, as after a lost answer, when it has been renewed already.
+          isRepeat = current !== null && isUsable(current) && isOld(by, current)
           if (isOurs || isDeleted || isLate) return keep
+          if (isRepeat && current !== null) return named(current, by.username)
           isOurs = true
           triedOn = revision
           replaced = current
@@ -74,6 +78,7 @@ export function createGrants(context: BrokerContext, discards: Discards, recent:
       discards.discard(by.guid, by.answer.pair, authorized(policy, null, by, clock.now()).accessTokenExpiresAtMs)
       return existing(null, by.guid)
     }
+    if (isRepeat) return usable(stored.record, by.guid)
     if (isOutranked(stored.record, by.issuedAtMs)) {
       giveBack(by, stored.record)
       return usable(stored.record, by.guid)
@@ -81,6 +86,11 @@ export function createGrants(context: BrokerContext, discards: Discards, recent:
     recent.remember(stored.record)
     events.emit({ type: 'grant.stored', guid: by.guid, version: stored.record.version, origin: by.origin })
     return stored.record
+  }
+
+  function named(grant: Grant, username: string | null): Grant | undefined {
+    const isKnown = username === null || username === grant.username
+    return isKnown ? keep : { ...grant, username, updatedAtMs: clock.now() }
   }
 
   /** The person has authorized again since: that stands, and this is not needed. */
@@ -183,6 +193,11 @@ export function createGrants(context: BrokerContext, discards: Discards, recent:
 
 function isUsable(grant: Grant): boolean {
   return grant.status === 'active' || grant.status === 'in_doubt'
+}
+
+/** What the provider has handed out just now is not old, whatever it is. */
+function isOld(by: Authorized, current: Grant): boolean {
+  return by.origin !== 'authorization_code' && isRenewedSince(current, by.answer.pair)
 }
 
 /** Whether what stands is what `by` brought, in a write whose answer was lost; or has been renewed from that since. */

@@ -27,6 +27,8 @@ const BACKOFF_FIRST_MS = 1_000
 const BACKOFF_LONGEST_MS = 30_000
 /** So long before a token lapses, its renewal is tried once more; and from then on every second. */
 const LAST_CHANCE_MS = 2_000
+/** So long before it expires, at most, a refresh token is renewed: an outage of hours costs nobody an authorization. */
+const REFRESH_TOKEN_MARGIN_MS = 86_400_000
 /** A provider that asks for more patience than this is asked again anyway. */
 export const RETRY_AFTER_LONGEST_MS = 300_000
 
@@ -47,7 +49,7 @@ export function lifetimeMs(policy: RefreshPolicy, answer: { readonly expiresInSe
 export function refreshDueAtMs(policy: RefreshPolicy, lifetime: Lifetime): number {
   const { accessTokenExpiresAtMs, issuedAtMs } = lifetime
   const dueAtMs = Math.min(
-    aheadOf(policy, lifetime, accessTokenExpiresAtMs),
+    aheadOf(policy, lifetime, accessTokenExpiresAtMs, policy.marginMs),
     restingDueAtMs(policy, lifetime) ?? Infinity,
   )
   return Math.max(dueAtMs, issuedAtMs + SHORTEST_STAY_MS)
@@ -56,12 +58,13 @@ export function refreshDueAtMs(policy: RefreshPolicy, lifetime: Lifetime): numbe
 /** When a grant that nobody reads has to be renewed all the same: its refresh token would expire. null: never. */
 export function restingDueAtMs(policy: RefreshPolicy, lifetime: Lifetime): number | null {
   const { refreshTokenExpiresAtMs } = lifetime
-  return refreshTokenExpiresAtMs === null ? null : aheadOf(policy, lifetime, refreshTokenExpiresAtMs)
+  if (refreshTokenExpiresAtMs === null) return null
+  return aheadOf(policy, lifetime, refreshTokenExpiresAtMs, Math.max(policy.marginMs, REFRESH_TOKEN_MARGIN_MS))
 }
 
 /** Inside the margin before `expiresAtMs`, at a place that is fixed for each guid. */
-function aheadOf(policy: RefreshPolicy, { guid, issuedAtMs }: Lifetime, expiresAtMs: number): number {
-  const marginMs = Math.max(0, Math.min(policy.marginMs, policy.marginRatio * (expiresAtMs - issuedAtMs)))
+function aheadOf(policy: RefreshPolicy, { guid, issuedAtMs }: Lifetime, expiresAtMs: number, mostMs: number): number {
+  const marginMs = Math.max(0, Math.min(mostMs, policy.marginRatio * (expiresAtMs - issuedAtMs)))
   return Math.round(expiresAtMs - marginMs * (1 - JITTER_PART * fractionOf(guid)))
 }
 

@@ -3,9 +3,9 @@
  * version, with a refresh token that is spent. Whoever wrote the newer one still has it, and writes it again.
  */
 import type { Grant } from '../ports/records.ts'
-import { ABSENT, RecordUnreadable, StoreUnavailable } from '../ports/store.ts'
+import { RecordUnreadable, StoreUnavailable } from '../ports/store.ts'
 import { type BrokerContext, change, keep } from './context.ts'
-import { hasGoneBack, restored } from './grant.ts'
+import { hasGoneBack, hasLost, restored } from './grant.ts'
 
 export interface Recent {
   remember(grant: Grant): void
@@ -49,9 +49,8 @@ export function createRecent(context: BrokerContext): Recent {
     const restore = (current: Grant | null, revision: number) => {
       wentBackTo = null
       const newer = remembered.get(guid)?.grant
-      if (newer === undefined) return keep
-      // Nothing stands: it was deleted, and the store remembers that for longer than we do; or not even its first write is left.
-      if (current === null ? revision !== ABSENT : !hasGoneBack(current, newer)) return keep
+      // What was deleted is remembered by the store for longer than by us.
+      if (newer === undefined || !hasLost(current, revision, newer, clock.now())) return keep
       wentBackTo = current?.version ?? 0
       return restored(current, newer, clock.now())
     }

@@ -10,7 +10,7 @@ import type { Renewals } from './renewal.ts'
 import type { Revocations } from './revocation.ts'
 
 export interface Refresher {
-  /** Begins. Stops by itself when the context is closing. */
+  /** Begins. Stops by itself when it is told to retire. */
   start(): void
   /** Resolves when it has stopped, and what it began has ended. */
   stopped(): Promise<void>
@@ -23,26 +23,27 @@ const STORE_AWAY_MS = 2_000
 
 export function createRefresher(
   context: BrokerContext,
+  retiring: AbortSignal,
   breaker: Breaker,
   recent: Recent,
   renewals: Renewals,
   revocations: Revocations,
 ): Refresher {
-  const { clock, closing, events, policy } = context
+  const { clock, events, policy } = context
   const { grants } = context.stores
   const working = new Set<Promise<void>>()
   let loop: Promise<void> = Promise.resolve()
 
   async function run(): Promise<void> {
-    while (!closing.aborted) {
+    while (!retiring.aborted) {
       try {
         await recent.verifyNowAndThen()
         const limit = (await breaker.tend()) - working.size
         const isMore = limit > 0 ? (await takeDue(limit)) === limit : working.size > 0
-        await (isMore ? Promise.race(working) : clock.sleep(LOOK_EVERY_MS, closing))
+        await (isMore ? Promise.race(working) : clock.sleep(LOOK_EVERY_MS, retiring))
       } catch (error) {
         events.emit({ type: 'refresher.failed', reason: reasonOf(error) })
-        await clock.sleep(STORE_AWAY_MS, closing)
+        await clock.sleep(STORE_AWAY_MS, retiring)
       }
     }
   }

@@ -4,7 +4,7 @@
  */
 import { Problem } from '../errors.ts'
 import type { Rotation } from '../ports/journal.ts'
-import { askedToWaitSeconds, type Failure } from '../ports/provider.ts'
+import { askedToWaitSeconds, type Failure, type Outcome, type TokenAnswer } from '../ports/provider.ts'
 import type { Grant } from '../ports/records.ts'
 import type { Lane } from '../ports/slots.ts'
 import { type Stored, StoreUnavailable } from '../ports/store.ts'
@@ -24,10 +24,12 @@ import {
   attempted,
   ended,
   failed,
+  hasLost,
   isHeld,
   isReplacedBy,
   isSameVersion,
   released,
+  restored,
   retryNotBeforeMs,
   rotated,
   rotationFrom,
@@ -57,6 +59,13 @@ export interface Renewals {
   idle(): Promise<void>
 }
 
+/** A refresh that was sent, and what came of it. */
+interface Asked {
+  readonly begun: Stored<Grant>
+  readonly outcome: Outcome<TokenAnswer>
+  readonly issuedAtMs: number
+}
+
 /** A store that is well has taken a pair long before. */
 const JOURNAL_AFTER_MS = 250
 
@@ -74,12 +83,26 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
     }
     // Whoever waits for the end of this process has been told by then what is under way.
     if (context.closing.aborted) return Promise.resolve({ kind: 'failed', problem: goingDown() })
-    const renewal = slots.runNamed(guid, lane, () => renewOnce(seen, lane, known)).finally(() => underWay.delete(guid))
+    const renewal = renewOnce(seen, lane, known).finally(() => underWay.delete(guid))
     underWay.set(guid, renewal)
     return renewal
   }
 
+  /** Whoever waits for the store with what the provider has answered takes no slot from others who want to ask it. */
   async function renewOnce(seen: Grant, lane: Lane, known?: Stored<Grant>): Promise<RenewalResult> {
+    const slot = () => slots.runNamed(seen.guid, lane, () => ask(seen, lane, known))
+    const asked = await breaker.inTurn(lane, slot)
+    if (asked === null) return { kind: 'failed', problem: notYet() }
+    return 'kind' in asked ? asked : await finish(asked)
+  }
+
+  async function finish({ begun, outcome, issuedAtMs }: Asked): Promise<RenewalResult> {
+    if (outcome.kind !== 'ok') return await settle(begun, outcome)
+    return await commit(rotationFrom(policy, begun.record, outcome.value, issuedAtMs), begun)
+  }
+
+  async function ask(seen: Grant, lane: Lane, known?: Stored<Grant>): Promise<RenewalResult | Asked> {
+    if (context.closing.aborted) return { kind: 'failed', problem: goingDown() }
     const problem = await breaker.whyNot(lane)
     if (problem !== null) return { kind: 'failed', problem }
     const begun = await begin(seen, known)
@@ -89,9 +112,7 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
     const issuedAtMs = clock.now()
     // The store took long, or this process slept: another replica may begin before an answer could be here.
     if (issuedAtMs - (grant.attempt?.startedAtMs ?? 0) > policy.sendWithinMs) return await giveBack(begun)
-    const outcome = await provider.refresh(grant.pair.refreshToken)
-    if (outcome.kind !== 'ok') return await settle(begun, outcome)
-    return await commit(rotationFrom(policy, grant, outcome.value, issuedAtMs), begun)
+    return { begun, outcome: await provider.refresh(grant.pair.refreshToken), issuedAtMs }
   }
 
   /** Takes the lease and writes the intent in one step, on the version that was read: that is the look after the lock. */
@@ -168,19 +189,28 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
     }
   }
 
-  /** `discard`: what becomes of a pair that is not needed any more. */
+  /**
+   * Where a fail-over has lost the grant whose refresh token was spent, the pair stands in its place all the same.
+   * `discard`: what becomes of a pair that is not needed any more.
+   */
   async function commitOnce(
     rotation: Rotation,
     known?: Stored<Grant>,
     discard = discards.discard,
   ): Promise<RenewalResult> {
+    const { guid } = rotation
     let won = false
+    let wentBackTo: number | null = null
     const stored = await change(
       grants,
-      rotation.guid,
-      grant => {
+      guid,
+      (current, revision) => {
+        const nowMs = clock.now()
+        const isLost = hasLost(current, revision, rotation.base, nowMs)
+        const grant = isLost ? restored(current, rotation.base, nowMs) : current
+        wentBackTo = isLost ? (current?.version ?? 0) : null
         won = grant !== null && isReplacedBy(grant, rotation)
-        return won && grant !== null ? rotated(policy, grant, rotation, clock.now()) : keep
+        return won && grant !== null ? rotated(policy, grant, rotation, nowMs) : keep
       },
       known,
     )
@@ -188,12 +218,14 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
     if (grant?.pair.refreshToken.equals(rotation.pair.refreshToken)) {
       recent.remember(grant)
       if (won) {
+        const { version } = grant
+        if (wentBackTo !== null) events.emit({ type: 'grant.restored', guid, version: version - 1, wentBackTo })
         const late = clock.now() > rotation.issuedAtMs + policy.leaseMs
-        events.emit({ type: 'grant.renewed', guid: grant.guid, version: grant.version, late })
+        events.emit({ type: 'grant.renewed', guid, version, late })
       }
       return { kind: 'current', grant }
     }
-    discard(rotation.guid, rotation.pair, rotation.accessTokenExpiresAtMs)
+    discard(guid, rotation.pair, rotation.accessTokenExpiresAtMs)
     return grant === null ? { kind: 'gone' } : { kind: 'current', grant }
   }
 
@@ -298,6 +330,11 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
     const detail = 'HealthTap could not renew the token just now. The grant is kept, and is tried again.'
     const retryAfterSeconds = secondsUntil(retryMs, nowMs)
     return new Problem('provider_unavailable', detail, { retryAfterSeconds, upstream: failure.upstream })
+  }
+
+  function notYet(): Problem {
+    const detail = 'HealthTap has only just come back, and renewals begin one by one. The grant is kept: ask again.'
+    return new Problem('provider_unavailable', detail, { retryAfterSeconds: 1 })
   }
 
   function goingDown(): Problem {

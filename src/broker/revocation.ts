@@ -14,6 +14,9 @@ export interface Revocations {
   pursue(guid: string): Promise<Grant | null>
 }
 
+/** Where tokens live for no longer than a request takes, more renewals would not help. */
+const MOST_RENEWALS = 2
+
 export function createRevocations(context: BrokerContext, renewals: Renewals, grants: Grants): Revocations {
   const { clock, events, policy, provider, slots } = context
   const store = context.stores.grants
@@ -42,6 +45,7 @@ export function createRevocations(context: BrokerContext, renewals: Renewals, gr
   async function once(guid: string): Promise<Grant | null> {
     const before = (await store.read(guid))?.record ?? null
     await renewals.underWay(guid)?.catch(() => {})
+    let renewed = 0
     for (;;) {
       const stored = await store.read(guid)
       // Somebody else has brought it to its end, maybe by an `invalid_grant`: its name is free all the same.
@@ -50,7 +54,9 @@ export function createRevocations(context: BrokerContext, renewals: Renewals, gr
       const grant = stored.record
 
       // The provider ignores the revocation of a refresh token whose access token has expired: renew first.
-      if (grant.accessTokenExpiresAtMs - clock.now() < REVOCABLE_LIFE_MS) {
+      const isTooOld = grant.accessTokenExpiresAtMs - clock.now() < REVOCABLE_LIFE_MS
+      if (isTooOld && renewed < MOST_RENEWALS) {
+        renewed += 1
         const result = await renewals.renew(grant, 'background', stored)
         if (result.kind === 'current') continue
         if (result.kind === 'gone') return await gone(grant)
@@ -68,6 +74,8 @@ export function createRevocations(context: BrokerContext, renewals: Renewals, gr
         const { code } = problemOf(outcome, 'a revocation')
         return await putOff(grant, code, retryMs)
       }
+      // The request may have waited, or this process slept: then the provider has ignored it.
+      if (grant.accessTokenExpiresAtMs <= clock.now() && renewed < MOST_RENEWALS) continue
       const removed = await store.write(guid, stored.revision, null)
       if (!removed.ok) continue
       events.emit({ type: 'grant.revoked', guid, version: grant.version })

@@ -19,6 +19,8 @@ export interface Tokens {
 
 /** How long a reader whose token lives waits for a renewal that has just begun: in `instant` mode it kills that token. */
 const POLITE_WAIT_MS = 500
+/** Less would be answered as `expires_in` 0. */
+const LEAST_LIFE_MS = 1_000
 /** Rotations that one reader follows before giving up: only tokens that come expired take more than one. */
 const MOST_ROTATIONS = 3
 
@@ -28,8 +30,12 @@ export function createTokens(context: BrokerContext, renewals: Renewals, recent:
 
   async function read(guid: string, wishedTtlMs: number | null): Promise<Grant> {
     const grant = await find(guid)
-    if (lifeLeftMs(grant) < neededTtlMs(policy, grant, wishedTtlMs)) return await renewed(grant, isAlive)
-    return isBeingReplaced(grant) ? await afterRenewal(grant) : grant
+    const neededMs = Math.max(LEAST_LIFE_MS, neededTtlMs(policy, grant, wishedTtlMs))
+    if (lifeLeftMs(grant) < neededMs) return await renewed(grant, isAlive)
+    if (!isBeingReplaced(grant)) return grant
+    const after = await afterRenewal(grant)
+    // This process may have slept meanwhile.
+    return isAlive(after) ? after : await renewed(after, isAlive)
   }
 
   async function report(guid: string, version: number): Promise<Grant> {
@@ -54,9 +60,8 @@ export function createTokens(context: BrokerContext, renewals: Renewals, recent:
     return grant.accessTokenExpiresAtMs - clock.now()
   }
 
-  /** A second or more: less would be answered as `expires_in` 0. */
   function isAlive(grant: Grant): boolean {
-    return lifeLeftMs(grant) >= 1000
+    return lifeLeftMs(grant) >= LEAST_LIFE_MS
   }
 
   function isBeingReplaced(grant: Grant): boolean {
@@ -71,8 +76,7 @@ export function createTokens(context: BrokerContext, renewals: Renewals, recent:
       await (renewals.underWay(guid) ?? watch(context, grants, guid, untilMs, now => now?.attempt == null))
     }
     await within(context, untilMs, end).catch(unlessAway)
-    const after = await standingOr(grant)
-    return isAlive(after) ? after : grant
+    return await standingOr(grant)
   }
 
   /** The grant as it stands now; as it was, where the store does not say. */

@@ -1,9 +1,10 @@
 import closeWithGrace from 'close-with-grace'
+import { DRAIN_MS } from '../app.ts'
 import { readConfig, settingsWithoutEffect } from '../config.ts'
 import { createServedGateway, type Gateway } from '../gateway.ts'
 
-/** Long enough for renewals under way: the provider's deadline, and a while to store what they brought. */
-const GRACE_BEYOND_DEADLINE_MS = 10_000
+/** Long enough for requests, and for renewals under way: the provider's deadline, and a while to store what they brought. */
+const GRACE_BEYOND_DEADLINE_MS = DRAIN_MS + 10_000
 
 /** Throws `ConfigError`. */
 export async function serve(): Promise<void> {

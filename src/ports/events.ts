@@ -1,4 +1,5 @@
 import type { ProblemCode } from '../errors.ts'
+import type { UnreadableReason } from './store.ts'
 
 /** What happened to a grant: for logs, metrics and audit. Never a token, code or password. */
 export type BrokerEvent =
@@ -39,6 +40,13 @@ export type BrokerEvent =
   /** The provider refuses our credentials: an operator has to mend them; and takes them again. */
   | { readonly type: 'client.refused' }
   | { readonly type: 'client.accepted' }
+  /** A grant's record was met that does not open; told each time. `keyId` null: it does not say what it is sealed with. */
+  | {
+      readonly type: 'record.unreadable'
+      readonly guid: string
+      readonly reason: UnreadableReason
+      readonly keyId: string | null
+    }
   /** The background loop could not do its work; it goes on. */
   | { readonly type: 'refresher.failed'; readonly reason: string }
 

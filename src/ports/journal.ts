@@ -1,12 +1,14 @@
-import type { TokenPair } from './records.ts'
+import type { Grant, TokenPair } from './records.ts'
 
 /** What a renewal brought, and which version it replaces. */
 export interface Rotation {
   readonly guid: string
-  /** The version whose refresh token was spent: it may be committed while this one stands … */
+  /** The version whose refresh token was spent. */
   readonly replacesVersion: number
-  /** … with this refresh token, by its fingerprint: a grant that was deleted and made anew counts from 1 again. */
+  /** That refresh token, by its fingerprint: while it stands, the new pair may take its place. */
   readonly spentFingerprint: string
+  /** The grant as it stood then: a store may have lost it since. */
+  readonly base: Grant
   readonly pair: TokenPair
   /** null: the provider did not repeat it, so it stays. */
   readonly scope: string | null
@@ -20,6 +22,8 @@ export interface Journal {
   /** Durable when it resolves. Putting the same rotation again is harmless. */
   put(rotation: Rotation): Promise<void>
   remove(rotation: Rotation): Promise<void>
+  /** Makes sure that it can be written to, before it is needed. Throws where it cannot. */
+  prepare(): Promise<void>
   /** What an earlier process left, oldest first. Entries that cannot be opened are left alone and reported. */
   entries(): Promise<readonly Rotation[]>
 }

@@ -43,6 +43,8 @@ export interface Grant {
   readonly pair: TokenPair
   /** When the request was sent by which the person's authorization came here; later ones outrank it. Absent: long ago. */
   readonly authorizedAtMs?: number
+  /** The refresh token that it brought, by its fingerprint: who sends it again sends an old one. Absent: as above. */
+  readonly authorizedFingerprint?: string
   /** When the request that brought the pair was sent: lifetimes count from here, on our clock. */
   readonly issuedAtMs: number
   readonly accessTokenExpiresAtMs: number

@@ -81,7 +81,29 @@ export class StoreUnavailable extends Error {
   override readonly name = 'StoreUnavailable'
 }
 
-/** A record that is there and cannot be opened: sealed with a key we do not have, or damaged. It is left as it is. */
+/** `unknown_key`: it says that it is sealed with a key we do not have. `altered`: it is not as a gateway has written it. */
+export type UnreadableReason = 'unknown_key' | 'altered'
+
+/** A record that is there and does not open. It is left as it is: nothing is written over it, and nothing removes it. */
 export class RecordUnreadable extends Error {
   override readonly name = 'RecordUnreadable'
+  readonly reason: UnreadableReason
+  /** The id of the key that it says it is sealed with; null: it does not say. */
+  readonly keyId: string | null
+  /** Whose grant it is; null: it is another kind of record. */
+  readonly guid: string | null
+
+  constructor(reason: UnreadableReason, keyId: string | null = null, guid: string | null = null) {
+    super(
+      reason === 'altered' ? 'A record was altered, or belongs elsewhere.' : 'A record is sealed with an unknown key.',
+    )
+    this.reason = reason
+    this.keyId = keyId
+    this.guid = guid
+  }
+
+  /** The same, where it is known whose grant it is. */
+  ofGrant(guid: string): RecordUnreadable {
+    return new RecordUnreadable(this.reason, this.keyId, guid)
+  }
 }

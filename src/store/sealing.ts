@@ -1,57 +1,82 @@
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto'
+import { createCipheriv, createDecipheriv, type KeyObject, randomBytes } from 'node:crypto'
 import { Secret } from '../ports/secret.ts'
 import { RecordUnreadable } from '../ports/store.ts'
 
 export interface EncryptionKey {
+  /** Letters, digits, `_` and `-`. */
   readonly id: string
-  /** 32 bytes. */
-  readonly key: Buffer
+  /** 256 bits. Node shows nothing of it in logs and JSON. */
+  readonly key: KeyObject
 }
 
+export type EncryptionKeys = readonly [EncryptionKey, ...EncryptionKey[]]
+
 /**
- * AES-256-GCM. `context` says where the secret stands (guid and field): it is authenticated, so that a sealed value that
- * was copied elsewhere does not open there.
+ * AES-256-GCM. `context` says where the secret stands, and among what: it is authenticated, so that a sealed value that was
+ * copied elsewhere does not open there.
  */
 export interface Sealer {
   seal(secret: Secret, context: string): string
   /** Throws `RecordUnreadable`. */
   open(sealed: string, context: string): Secret
+  /** The id of the key that seals. */
+  sealingKeyId(): string
+  /** From now on the first of these seals, all of them open, and no others do. */
+  use(keys: EncryptionKeys): void
 }
 
 const CIPHER = 'aes-256-gcm'
 const NONCE_BYTES = 12
 const TAG_BYTES = 16
 
-/** The first key seals, all of them open. A sealed value is `<key id>.<base64url of nonce, tag, ciphertext>`. */
-export function createSealer(keys: readonly [EncryptionKey, ...EncryptionKey[]]): Sealer {
-  const byId = new Map(keys.map(key => [key.id, key.key]))
-  const [sealing] = keys
+/** Grows when what is authenticated, or how, changes: an older gateway then says that it cannot open the record. */
+const FORMAT = '1'
+const SEALED = /^1\.(?<id>[A-Za-z0-9_-]{1,32})\.(?<base64url>[A-Za-z0-9_-]+)$/
+
+/** A sealed value is `1.<key id>.<base64url of nonce, tag, ciphertext>`. */
+export function createSealer(keys: EncryptionKeys): Sealer {
+  let [sealing] = keys
+  let byId = new Map<string, KeyObject>()
+
+  function use(next: EncryptionKeys): void {
+    byId = new Map(next.map(({ id, key }) => [id, key]))
+    sealing = next[0]
+  }
+  use(keys)
 
   return {
+    use,
+    sealingKeyId: () => sealing.id,
+
     seal(secret, context) {
+      const { id, key } = sealing
       const nonce = randomBytes(NONCE_BYTES)
-      const cipher = createCipheriv(CIPHER, sealing.key, nonce).setAAD(Buffer.from(`${sealing.id}\0${context}`))
+      const cipher = createCipheriv(CIPHER, key, nonce).setAAD(additionalData(id, context))
       const ciphertext = Buffer.concat([cipher.update(secret.reveal(), 'utf8'), cipher.final()])
-      return `${sealing.id}.${Buffer.concat([nonce, cipher.getAuthTag(), ciphertext]).toString('base64url')}`
+      return `${FORMAT}.${id}.${Buffer.concat([nonce, cipher.getAuthTag(), ciphertext]).toString('base64url')}`
     },
 
     open(sealed, context) {
-      const dot = sealed.indexOf('.')
-      const id = sealed.slice(0, Math.max(dot, 0))
+      const { id, base64url } = SEALED.exec(sealed)?.groups ?? {}
+      if (id === undefined || base64url === undefined) throw new RecordUnreadable('altered')
       const key = byId.get(id)
-      if (key === undefined) {
-        throw new RecordUnreadable('A record is sealed with a key that is not in ENCRYPTION_KEYS.')
-      }
-      const bytes = Buffer.from(sealed.slice(dot + 1), 'base64url')
+      if (key === undefined) throw new RecordUnreadable('unknown_key', id)
+      const bytes = Buffer.from(base64url, 'base64url')
       const tagEnd = NONCE_BYTES + TAG_BYTES
-      if (bytes.length < tagEnd) throw new RecordUnreadable('A sealed value is cut off.')
+      // The last character may have bits to spare: only one way to write the bytes is ours.
+      const isOurs = bytes.length >= tagEnd && bytes.toString('base64url') === base64url
+      if (!isOurs) throw new RecordUnreadable('altered', id)
       try {
         const decipher = createDecipheriv(CIPHER, key, bytes.subarray(0, NONCE_BYTES), { authTagLength: TAG_BYTES })
-        decipher.setAAD(Buffer.from(`${id}\0${context}`)).setAuthTag(bytes.subarray(NONCE_BYTES, tagEnd))
+        decipher.setAAD(additionalData(id, context)).setAuthTag(bytes.subarray(NONCE_BYTES, tagEnd))
         return new Secret(decipher.update(bytes.subarray(tagEnd), undefined, 'utf8') + decipher.final('utf8'))
       } catch {
-        throw new RecordUnreadable('A sealed value was altered, or belongs elsewhere.')
+        throw new RecordUnreadable('altered', id)
       }
     },
   }
+}
+
+function additionalData(id: string, context: string): Buffer {
+  return Buffer.from(`${FORMAT}\0${id}\0${context}`)
 }

@@ -1,9 +1,11 @@
 /** Rotations that the store would not take, one sealed file each, so that they outlive the process. */
 import { createHash } from 'node:crypto'
-import { mkdir, open, readdir, readFile, rename, rm } from 'node:fs/promises'
+import { mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Journal, Rotation } from '../ports/journal.ts'
-import type { Codec } from '../store/codec.ts'
+import { RecordUnreadable } from '../ports/store.ts'
+import { type Codec, keyIdsIn } from '../store/codec.ts'
+import type { Tally } from '../store/tally.ts'
 
 const SUFFIX = '.rotation'
 const PLACE = 'journal'
@@ -16,19 +18,16 @@ export function createFileJournal(directory: string, codec: Codec, onUnreadable:
   }
 
   return {
-    async put(rotation) {
+    async prepare() {
       await mkdir(directory, { recursive: true, mode: 0o700 })
+      const file = join(directory, 'writable.draft')
+      await writeFile(file, '', { mode: 0o600 })
+      await rm(file)
+    },
+
+    async put(rotation) {
       const file = fileOf(rotation)
-      const draft = `${file}.draft`
-      const handle = await open(draft, 'w', 0o600)
-      try {
-        await handle.writeFile(codec.encode(rotation, PLACE))
-        await handle.sync()
-      } finally {
-        await handle.close()
-      }
-      await rename(draft, file)
-      await syncDirectory(directory)
+      await writeDurably(directory, file, `${file}.draft`, codec.encode(rotation, PLACE))
     },
 
     async remove(rotation) {
@@ -36,9 +35,8 @@ export function createFileJournal(directory: string, codec: Codec, onUnreadable:
     },
 
     async entries() {
-      const names = await readdir(directory).catch(() => [])
       const rotations: Rotation[] = []
-      for (const name of names.filter(candidate => candidate.endsWith(SUFFIX))) {
+      for (const name of await entriesIn(directory)) {
         try {
           rotations.push(codec.decode(await readFile(join(directory, name), 'utf8'), PLACE) as Rotation)
         } catch {
@@ -48,6 +46,55 @@ export function createFileJournal(directory: string, codec: Codec, onUnreadable:
       return rotations.sort((first, second) => first.issuedAtMs - second.issuedAtMs)
     },
   }
+}
+
+async function entriesIn(directory: string): Promise<readonly string[]> {
+  const names = (await readdir(directory).catch(unlessGone)) ?? []
+  return names.filter(name => name.endsWith(SUFFIX))
+}
+
+/**
+ * Seals every entry anew that is not sealed with the key that seals now; counts them in `tally`. An entry that a gateway
+ * drops at this very moment may come back by it: its next start finds that it was committed.
+ */
+export async function resealJournal(directory: string, codec: Codec, tally: Tally): Promise<void> {
+  for (const name of await entriesIn(directory)) {
+    const file = join(directory, name)
+    const text = await readFile(file, 'utf8').catch(unlessGone)
+    if (text === null) continue
+    tally.needs(keyIdsIn(text))
+    try {
+      const resealed = codec.reseal(text, PLACE)
+      if (resealed === null) {
+        tally.already += 1
+        continue
+      }
+      await writeDurably(directory, file, `${file}.resealed`, resealed)
+      tally.resealed += 1
+    } catch (error) {
+      if (!(error instanceof RecordUnreadable)) throw error
+      tally.doesNotOpen(error, `journal entry ${name}`)
+    }
+  }
+}
+
+/** null: a gateway has committed it meanwhile. */
+function unlessGone(error: NodeJS.ErrnoException): null {
+  if (error.code === 'ENOENT') return null
+  throw error
+}
+
+/** The file has its old text or its new one, whatever happens. */
+async function writeDurably(directory: string, file: string, draft: string, text: string): Promise<void> {
+  const handle = await open(draft, 'w', 0o600)
+  try {
+    await handle.writeFile(text)
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+  await rename(draft, file)
+  await syncDirectory(directory)
 }
 
 /** Until then a crash of the machine may forget the file's name. */
@@ -62,6 +109,7 @@ async function syncDirectory(directory: string): Promise<void> {
 
 /** For a store that lives and dies with the process. */
 export const noJournal: Journal = {
+  async prepare() {},
   async put() {
     throw new Error('there is no journal')
   },

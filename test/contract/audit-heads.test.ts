@@ -1,6 +1,7 @@
 import t from 'tap'
 import { keepHead } from '../../src/audit/head.ts'
 import type { Mark } from '../../src/audit/line.ts'
+import { Secret } from '../../src/ports/secret.ts'
 import { createRedisAuditHeads } from '../../src/store/redis/audit-heads.ts'
 import { closeRedis, connectRedis } from '../../src/store/redis/connection.ts'
 import { ManualClock } from '../support/clock.ts'
@@ -9,7 +10,7 @@ import { freePort, startRedis } from '../support/redis.ts'
 const port = await freePort()
 const redis = await startRedis({ port })
 t.teardown(() => redis.stop())
-const client = connectRedis({ kind: 'single', url: redis.url })
+const client = connectRedis({ kind: 'single', url: new Secret(redis.url) })
 client.on('error', () => {})
 t.teardown(() => closeRedis(client))
 const KEY = 'htgw:audit:heads'

@@ -1,6 +1,7 @@
 /** What the gateway says about a Redis that may lose grants: at its start, and in `doctor`. */
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
+import { Secret } from '../../src/ports/secret.ts'
 import { connectRedis, parseRedisAddress } from '../../src/store/redis/connection.ts'
 import { createRedisStores } from '../../src/store/redis/index.ts'
 import { type Finding, inspectRedis } from '../../src/store/redis/inspection.ts'
@@ -17,7 +18,7 @@ async function serve(t: Test, args: readonly string[] = []): Promise<string> {
 }
 
 async function inspect(url: string): Promise<readonly Finding[]> {
-  const client = connectRedis({ kind: 'single', url })
+  const client = connectRedis({ kind: 'single', url: new Secret(url) })
   client.on('error', () => {})
   try {
     return await inspectRedis(client)
@@ -79,11 +80,12 @@ t.test('a start tells once what is wrong, and waits for nobody', async t => {
   const clock = new ManualClock()
   const isTold = new Promise<void>(resolve => {
     const stores = createRedisStores({
-      address: { kind: 'single', url },
+      address: { kind: 'single', url: new Secret(url) },
       prefix: 'htgw',
       sealer: createSealer([KEY]),
       clock,
       onConnectionError() {},
+      onUnreadable() {},
       onFinding(finding) {
         findings.push(finding)
         resolve()

@@ -66,9 +66,10 @@ export function provisioningOf(nowMs: number): Provisioning {
   return { status: 'under_way', owner: 'replica-1', leaseUntilMs: nowMs + 15_000, password, inDoubt: false }
 }
 
-/** A record with its secrets told, to compare: a `Secret` looks like any other from outside. */
+/** A record (or settings) with its secrets told, to compare: a `Secret` looks like any other from outside. */
 export function told(value: unknown): unknown {
   if (value instanceof Secret) return { secret: value.reveal() }
   if (typeof value !== 'object' || value === null) return value
+  if (Array.isArray(value)) return value.map(told)
   return Object.fromEntries(Object.entries(value).map(([name, field]) => [name, told(field)]))
 }

@@ -1,15 +1,16 @@
-import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../src/ports/clock.ts'
-import type { Stores } from '../../src/ports/store.ts'
+import type { RecordUnreadable, Stores } from '../../src/ports/store.ts'
 import { parseRedisAddress } from '../../src/store/redis/connection.ts'
 import { createRedisStores } from '../../src/store/redis/index.ts'
-import { createSealer, type EncryptionKey } from '../../src/store/sealing.ts'
+import { createSealer, type EncryptionKeys } from '../../src/store/sealing.ts'
+import { newKey } from '../support/keys.ts'
 
-export const KEY: EncryptionKey = { id: 'k1', key: randomBytes(32) }
+export const KEY = newKey('k1')
 
 export interface StoreOptions {
   readonly prefix?: string
-  readonly keys?: readonly [EncryptionKey, ...EncryptionKey[]]
+  readonly keys?: EncryptionKeys
+  readonly onUnreadable?: (error: RecordUnreadable) => void
 }
 
 /** Stores on a server of `startRedis`; connection trouble is what some tests are about, and is not reported. */
@@ -24,5 +25,6 @@ export function openRedisStores(server: { readonly url: string }, clock: Clock, 
     clock,
     onConnectionError() {},
     onFinding() {},
+    onUnreadable: options.onUnreadable ?? (() => {}),
   })
 }

@@ -5,6 +5,7 @@ import t, { type Test } from 'tap'
 import { RecordUnreadable, type Stores, StoreUnavailable } from '../../src/ports/store.ts'
 import { createKeys } from '../../src/store/redis/keys.ts'
 import { ManualClock } from '../support/clock.ts'
+import { newKey } from '../support/keys.ts'
 import { type RedisServer, startRedis } from '../support/redis.ts'
 import { authorizationOf, exchangeOf, grantOf, guidOf, provisioningOf, SECRETS, told } from './records.ts'
 import { KEY, openRedisStores, type StoreOptions } from './redis-stores.ts'
@@ -100,17 +101,18 @@ t.test('a record that was copied to another place does not open there', async t 
 })
 
 t.test('a damaged record says so, is left as it is, and keeps no other from being served', async t => {
-  const { clock, stores, raw } = await open(t)
+  const met: RecordUnreadable[] = []
+  const { clock, stores, raw } = await open(t, { onUnreadable: error => met.push(error) })
   const now = clock.now()
   await stores.grants.write(bob, 0, grantOf(bob, now, { dueAtMs: now }))
   await stores.grants.write(ada, 0, grantOf(ada, now, { dueAtMs: now }))
   const good = (await raw.get(keys.grant(ada))) ?? ''
   const damaged = [
-    good.replace(/("sealed":"k1\..{20})(.)/, (_, before, char) => before + (char === 'A' ? 'B' : 'A')),
-    good.replaceAll('"k1.', '"k2.'),
-    good.replaceAll('"k1.', '".'),
-    good.replaceAll('"k1.', '"'),
-    good.replace(/"sealed":"k1\.[^"]+"/, '"sealed":"k1.AAAA"'),
+    good.replace(/("sealed":"1\.k1\..{20})(.)/, (_, before, char) => before + (char === 'A' ? 'B' : 'A')),
+    good.replaceAll('"1.k1.', '"1.k2.'),
+    good.replaceAll('"1.k1.', '"1..'),
+    good.replaceAll('"1.k1.', '"'),
+    good.replace(/"sealed":"1\.k1\.[^"]+"/, '"sealed":"1.k1.AAAA"'),
     good.slice(0, -5),
     good.slice(good.indexOf(':') + 1),
     `0${good.slice(good.indexOf(':'))}`,
@@ -122,6 +124,9 @@ t.test('a damaged record says so, is left as it is, and keeps no other from bein
     await raw.set(keys.grant(ada), text)
     await t.rejects(stores.grants.read(ada), RecordUnreadable, JSON.stringify(text.slice(0, 24)))
     t.equal(await raw.get(keys.grant(ada)), text)
+    const isOfUnknownKey = text.includes('"1.k2.')
+    const [reason, keyId] = isOfUnknownKey ? ['unknown_key', 'k2'] : ['altered']
+    t.match(met.splice(0), [{ guid: ada, reason, ...(keyId === undefined ? {} : { keyId }) }], 'it is told once')
   }
   await raw.set(keys.grant(ada), damaged[0] ?? '')
   await t.rejects(stores.grants.write(ada, 1, grantOf(ada, now)), RecordUnreadable, 'a writer who loses is told too')
@@ -135,12 +140,23 @@ t.test('a damaged record says so, is left as it is, and keeps no other from bein
     claimed.map(stored => stored.record.guid),
     [bob],
   )
+  t.match(met, Array(3).fill({ guid: ada, reason: 'altered' }), 'told by the writer, the listing and the claim')
+  t.equal(await raw.get(keys.grant(ada)), damaged[0])
+})
+
+t.test('a revision that was left by a removed record, and is none, is told too', async t => {
+  const { clock, stores, raw } = await open(t)
+  const written = await stores.grants.write(ada, 0, grantOf(ada, clock.now()))
+  await stores.grants.write(ada, written.ok ? written.revision : 0, null)
+  await raw.set(keys.gone(keys.grant(ada)), 'nonsense')
+  await t.rejects(stores.grants.standing(ada), RecordUnreadable)
+  await t.rejects(stores.grants.write(ada, 5, grantOf(ada, clock.now())), RecordUnreadable)
 })
 
 t.test('keys are changed by putting the new one in front', async t => {
   const { server, clock, stores } = await open(t)
   await stores.grants.write(ada, 0, grantOf(ada, clock.now()))
-  const next = { id: 'k2', key: Buffer.alloc(32, 7) }
+  const next = newKey('k2')
   const changed = openRedisStores(server, clock, { keys: [next, KEY] })
   const onlyNew = openRedisStores(server, clock, { keys: [next] })
   t.teardown(() => Promise.all([changed.close(), onlyNew.close()]))
@@ -159,6 +175,25 @@ t.test('a schedule entry without a record goes away by itself', async t => {
   const claim = { nowMs: clock.now(), untilMs: clock.now() + 500, limit: 10 }
   t.strictSame(await stores.grants.claimDue(claim), [])
   t.equal(await raw.zcard(keys.due(keys.shardOf(ada))), 0)
+})
+
+t.test('a shard that does not answer keeps the others from nobody', async t => {
+  const { server, clock, stores, raw } = await open(t)
+  for (const guid of [ada, bob]) {
+    await stores.grants.write(guid, 0, grantOf(guid, clock.now(), { dueAtMs: clock.now() }))
+  }
+  const well = keys.shards.filter(shard => shard !== keys.shardOf(bob))
+  await raw.call('ACL', 'SETUSER', 'gateway', 'on', '>pw', '+@all', '&*', ...well.map(shard => `~htgw:${shard}:*`))
+  const url = server.url.replace('redis://', 'redis://gateway:pw@')
+  const partial = openRedisStores({ ...server, url }, clock)
+  t.teardown(() => partial.close())
+  const claim = { nowMs: clock.now(), untilMs: clock.now() + 500, limit: 10 }
+  t.strictSame(
+    (await partial.grants.claimDue(claim)).map(({ record }) => record.guid),
+    [ada],
+  )
+  await raw.call('ACL', 'SETUSER', 'gateway', 'resetkeys')
+  await t.rejects(partial.grants.claimDue(claim), StoreUnavailable)
 })
 
 /** The same text again is a write whose answer was lost: the script sees it by the text. */

@@ -46,6 +46,8 @@ t.test('commands say what is wrong with them, and exit 2', async t => {
     [['sandbox'], /required option '--app-id/],
     [['caller', 'x', '--permission', 'everything'], /Allowed choices are/],
     [['dev', '--port', 'x'], /whole number/],
+    [['rotate-keys', '--all'], /unknown option/],
+    [['rotate-keys', 'k2'], /too many arguments/],
   ] as const
   for (const [args, message] of cases) {
     const failure = await run('env', [...COMMAND, ...args]).catch(error => error)

@@ -14,7 +14,7 @@ export async function checkAnswer(world: World, guid: string, grant: Grant, sinc
   if (row.guid !== guid) throw new Violation(`${guid} was answered the token of ${row.guid}`)
   const toleranceMs = 'clockJump' in world.plan.disasters ? CLOCK_TOLERANCE_MS : 0
   if (row.expiresAtMs <= world.schedule.nowMs - toleranceMs)
-    throw new Violation(`an expired token of ${guid} was answered`)
+    throw new Violation(`an expired token of ${guid} was answered, ${world.schedule.nowMs - row.expiresAtMs} ms late`)
 
   const revokedAt = world.revokedAt.get(guid)
   if (revokedAt !== undefined && revokedAt < since) throw new Violation(`a token of ${guid} was answered after DELETE`)
@@ -42,9 +42,12 @@ function isKept(world: World, row: Row): boolean {
 
 /** When a process has ended in good order: what it alone had of a grant is on its disk. */
 export function checkStopped(world: World, replica: Replica): void {
-  const lost = world
-    .heldBy(replica)
-    .find(row => row.from !== null && row.from === world.stays.get(row.guid)?.at(-1)?.row)
+  // One that is dead already was discarded: something newer stood then.
+  const living = world.heldBy(replica).filter(row => row.isAlive)
+  const lost = living.find(row => {
+    const stay = world.stays.get(row.guid)?.at(-1)
+    return stay !== undefined && stay.until === Number.POSITIVE_INFINITY && row.from === stay.row
+  })
   if (lost !== undefined) throw new Violation(`${replica.name} stopped in good order, and took pair ${lost.id} with it`)
 }
 

@@ -225,6 +225,7 @@ export class Replica {
       })
     }
     return {
+      prepare: () => onDisk(() => {}),
       put: rotation => onDisk(() => void this.disk.set(key(rotation), rotation)),
       remove: rotation => onDisk(() => void this.disk.delete(key(rotation))),
       entries: () => onDisk(() => [...this.disk.values()]),

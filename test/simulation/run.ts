@@ -66,7 +66,7 @@ class Run {
   async run(): Promise<void> {
     const { plan, schedule } = this.#world
     this.#world.onAsked = guid => this.#interrupt(guid)
-    this.#world.onBegun = name => this.#stallAtOnce(name)
+    this.#world.onDelicate = name => this.#stallAtOnce(name)
     for (let index = 0; index < plan.replicas; index += 1) this.#start(new Map())
     for (const guid of this.#guids) this.#signIn(guid)
     this.#clients()
@@ -278,7 +278,7 @@ class Run {
     replica.stalledUntilMs = schedule.nowMs + random.between(100, 6 * LEASE_MS)
   }
 
-  /** Between the lease and the request there is hardly any time: by chance alone nobody would sleep just then. */
+  /** Between lease and request, and between answer and commit, is hardly any time: by chance alone nobody would sleep just then. */
   #stallAtOnce(name: string): void {
     const { isHealed, plan, random } = this.#world
     if (isHealed || plan.disasters.stall === undefined || !random.chance(0.05)) return

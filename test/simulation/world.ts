@@ -67,8 +67,8 @@ export class World {
   onAsked: (guid: string) => void = () => {}
   /** Whose next answer the provider takes its time for. */
   readonly dawdles = new Set<string>()
-  /** Told which replica has taken a lease. */
-  onBegun: (name: string) => void = () => {}
+  /** Told which replica has taken a lease, or has a pair on its way to it. */
+  onDelicate: (name: string) => void = () => {}
   /** What an observer has found. */
   violation: Violation | null = null
   isHealed = false
@@ -150,7 +150,9 @@ export class World {
   /** A pair is on its way to somebody. */
   brings(replica: Replica, outcome: Outcome<TokenAnswer>, askedAtMs: number): void {
     const row = outcome.kind === 'ok' ? this.model.rowOf(outcome.value.pair.refreshToken) : undefined
-    if (row !== undefined) this.#onItsWay.set(row, { replica, askedAtMs })
+    if (row === undefined) return
+    this.#onItsWay.set(row, { replica, askedAtMs })
+    this.onDelicate(replica.name)
   }
 
   /** Only `invalid_grant` with nothing else in doubt ends a grant: for two leases, who has begun may still come back. */
@@ -276,7 +278,7 @@ export class World {
     if (row !== null && attempt !== null && attempt.startedAtMs !== before?.record.attempt?.startedAtMs) {
       const [name = ''] = attempt.owner.split('.')
       this.#begun.set(`${name} ${row.id}`, this.schedule.nowMs)
-      this.onBegun(name)
+      this.onDelicate(name)
     }
     if (last !== undefined && last.row !== row) last.until = Math.min(last.until, steps)
     if (row !== null && next !== null) {

@@ -13,6 +13,8 @@ import { ScriptedProvider } from './provider.ts'
 export class MemoryJournal implements Journal {
   readonly kept = new Map<string, Rotation>()
 
+  async prepare(): Promise<void> {}
+
   async put(rotation: Rotation): Promise<void> {
     this.kept.set(`${rotation.guid} ${rotation.replacesVersion}`, rotation)
   }
@@ -33,7 +35,7 @@ export interface World {
   readonly journal: MemoryJournal
   readonly events: BrokerEvent[]
   /** Another replica on the same clock and provider; and, unless it is given another way to it, on the same store. */
-  replica(stores?: Stores): Broker
+  replica(stores?: Stores, concurrency?: number): Broker
 }
 
 export const LEASE_MS = 15_000
@@ -63,14 +65,14 @@ export function createWorld(options: { stores?: Stores; policy?: Partial<Refresh
   }
   return {
     ...world,
-    replica: (stores = world.stores) =>
+    replica: (stores = world.stores, concurrency = 8) =>
       createBroker(
-        { policy, client, backgroundConcurrency: 8 },
+        { policy, client, backgroundConcurrency: concurrency },
         {
           ...world,
           stores,
           random: systemRandom,
-          slots: createSlots(8),
+          slots: createSlots(concurrency),
           events: { emit: event => events.push(event) },
         },
       ),

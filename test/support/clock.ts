@@ -32,6 +32,11 @@ export class ManualClock implements Clock {
     })
   }
 
+  /** Time goes by, and nobody is woken: as for a process that sleeps. */
+  jump(ms: number): void {
+    this.#nowMs += ms
+  }
+
   /** Wakes everybody whose time comes within `ms`, in order, and lets each do what they have to do at that moment. */
   async advance(ms: number): Promise<void> {
     const untilMs = this.#nowMs + ms

@@ -33,7 +33,7 @@ export class FlakyStores {
 
   async #of<T>(guid: string | null, work: () => Promise<T>): Promise<T> {
     if (this.isAway) throw new StoreUnavailable('away')
-    if (guid !== null && guid === this.unreadable) throw new RecordUnreadable('sealed')
+    if (guid !== null && guid === this.unreadable) throw new RecordUnreadable('altered', null, guid)
     return await work()
   }
 }

@@ -1,12 +1,17 @@
 import type { Outcome, Provider, TokenAnswer } from '../../src/ports/provider.ts'
 import { Secret } from '../../src/ports/secret.ts'
 
+const rejected = { kind: 'rejected', upstream: { status: 400, error: 'invalid_grant' } } as const
+
 type Operation = 'exchange' | 'refresh' | 'createUser' | 'revoke' | 'identify' | 'probe'
 
 /** A provider whose answers are scripted: by default each refresh brings the next pair, as the real one does. */
 export class ScriptedProvider implements Provider {
   /** What was asked, in order: the operation and, where there is one, the token. */
   readonly asked: { operation: Operation; token: string }[] = []
+  /** As PROVIDER.md's mode of this name: a refresh token works once, and one that was revoked never again. */
+  isInstant = false
+  readonly #dead = new Set<string>()
   readonly #answers = new Map<Operation, (() => Promise<Outcome<never>> | Outcome<never>)[]>()
   #pairs = 0
 
@@ -30,6 +35,11 @@ export class ScriptedProvider implements Provider {
     return { kind: 'ok', value: { pair, ...times, scope: 'profile_read', guid: null, ...more } }
   }
 
+  /** Whether the pair with this refresh token can still be renewed. */
+  isAlive(refreshToken: Secret): boolean {
+    return !this.#dead.has(refreshToken.reveal())
+  }
+
   authorizationUrl(): string {
     return 'https://provider.example/authorize'
   }
@@ -39,7 +49,10 @@ export class ScriptedProvider implements Provider {
   }
 
   refresh(refreshToken: Secret) {
-    return this.#take('refresh', refreshToken.reveal(), () => this.answer())
+    const token = refreshToken.reveal()
+    const isDead = this.isInstant && this.#dead.has(token)
+    this.#dead.add(token)
+    return this.#take('refresh', token, () => (isDead ? rejected : this.answer()))
   }
 
   createUser(user: { username: string }) {
@@ -47,6 +60,7 @@ export class ScriptedProvider implements Provider {
   }
 
   revoke(token: Secret) {
+    this.#dead.add(token.reveal())
     return this.#take<null>('revoke', token.reveal(), () => ({ kind: 'ok', value: null }))
   }
 

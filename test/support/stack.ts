@@ -32,6 +32,8 @@ export interface Stack {
   readonly apiKey: string
   /** A key that may do one thing alone. */
   keyFor(permission: Permission): string
+  /** The settings that the gateways have in common. */
+  readonly environment: Record<string, string>
   /** Everything that the gateways have logged, at `trace`. */
   readonly logged: string[]
   /** Another replica. */
@@ -62,7 +64,7 @@ export async function startStack(
   })
   const journal = mkdtempSync(join(tmpdir(), 'htgw-journal-'))
   t.teardown(() => rmSync(journal, { recursive: true, force: true }))
-  const environment = {
+  const environment: Record<string, string> = {
     PORT: '0',
     HEALTHTAP_APP_ID: sandbox.options.appId,
     HEALTHTAP_APP_SECRET: sandbox.options.appSecret,
@@ -104,6 +106,7 @@ export async function startStack(
     redirectUri: sandbox.options.redirectUri,
     apiKey: everything.apiKey,
     keyFor: permission => single.get(permission)?.apiKey ?? '',
+    environment,
     logged,
     gateway,
   }

@@ -252,3 +252,51 @@ t.test('what the identity URL or provisioning say about credentials is not said 
   await breaker.provider.identify(TOKEN)
   t.equal(breaker.trouble(), null)
 })
+
+t.test('other endpoints fail alone: nobody is kept from renewals by users or revocations that are refused', async t => {
+  const { breaker, provider } = setUp()
+  const user = { username: 'ada', password: new Secret('password'), attributes: {} }
+  for (const outcome of [html, lost, { kind: 'unavailable', upstream: {}, retryAfterSeconds: null }]) {
+    for (let time = 0; time < 6; time += 1) {
+      provider.next('createUser', () => outcome)
+      provider.next('revoke', () => outcome)
+      await breaker.provider.createUser(user)
+      await breaker.provider.revoke(TOKEN)
+    }
+  }
+  t.equal(breaker.trouble(), null)
+})
+
+t.test('after trouble readers take turns as well, and are not kept waiting for ever', async t => {
+  const { breaker, clock, refresh } = setUp()
+  const ends: (() => void)[] = []
+  const renewal = () => new Promise<string>(resolve => ends.push(() => resolve('renewed')))
+  await refresh(lost, 5)
+  await clock.advance(5_000)
+  await breaker.tend()
+  const readers = Array.from({ length: 3 }, () => breaker.inTurn('reader', renewal))
+  await clock.advance(1_000)
+  t.equal(ends.length, 1, 'one refresh token is risked')
+  const background = breaker.inTurn('background', renewal)
+  await clock.advance(1)
+  t.equal(ends.length, 2, 'how much runs in the background is for tend to say')
+  ends[1]?.()
+  await background
+  await refresh(lost)
+  t.equal(breaker.trouble(), 'outage')
+  await clock.advance(0)
+  t.equal(ends.length, 4, 'whoever waits is not kept when it opens: they are told why')
+  for (const end of ends) end()
+  t.strictSame(await Promise.all(readers), ['renewed', 'renewed', 'renewed'])
+})
+
+t.test('a turn that does not come', async t => {
+  const { breaker, clock, refresh } = setUp()
+  await refresh(lost, 5)
+  await clock.advance(5_000)
+  await breaker.tend()
+  void breaker.inTurn('reader', () => new Promise(() => {}))
+  const waiting = breaker.inTurn('reader', async () => 'renewed')
+  await clock.advance(2_001)
+  t.equal(await waiting, null)
+})

@@ -89,6 +89,19 @@ t.test('who signs in while an earlier sign-in is being deleted has a grant, by w
   t.notOk(revoked.includes(grant.pair.refreshToken.reveal()))
 })
 
+t.test('where tokens live for a second alone, a deletion does not renew in a circle', async t => {
+  const world = createWorld()
+  const broker = world.replica()
+  world.provider.next('exchange', () => world.provider.answer({ guid: 'ada', expiresInSeconds: 1 }))
+  await broker.exchanges.exchange(request('code'))
+  for (let times = 0; times < 5; times += 1) {
+    world.provider.next('refresh', () => world.provider.answer({ expiresInSeconds: 1 }))
+  }
+  t.equal(await broker.revocations.revoke('ada'), null)
+  t.equal(world.provider.times('refresh'), 2)
+  t.equal(world.provider.asked.at(-1)?.operation, 'revoke')
+})
+
 t.test('a grant that was ended outranks nobody', async t => {
   const { world, broker, slow, early } = await earlyAndLate()
   world.provider.next('refresh', () => ({ kind: 'rejected', upstream: { status: 400, error: 'invalid_grant' } }))

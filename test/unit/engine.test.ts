@@ -61,11 +61,29 @@ t.test('a resting grant whose refresh token would expire is renewed all the same
   world.provider.next('exchange', () => answer)
   await exchange(broker)
   await broker.start()
-  await world.clock.advance(4 * HOUR_MS - 700_000)
+  await world.clock.advance(4 * HOUR_MS - 3_000_000)
   t.equal(world.provider.times('refresh'), 0)
-  await world.clock.advance(400_000)
+  await world.clock.advance(1_000_000)
   t.equal(world.provider.times('refresh'), 1)
   await broker.stop()
+})
+
+t.test('a resting grant whose refresh token lives long is renewed a day before it expires', async t => {
+  const DAY_MS = 24 * HOUR_MS
+  const world = createWorld({ policy: { idleAfterMs: HOUR_MS } })
+  const broker = world.replica()
+  const answer = world.provider.answer({ guid: 'ada', refreshTokenExpiresInSeconds: (30 * DAY_MS) / 1000 })
+  world.provider.next('exchange', () => answer)
+  await exchange(broker)
+  t.equal((await stored(world)).refreshDueAtMs < world.clock.now() + LIFETIME_MS, true)
+  await world.clock.advance(29 * DAY_MS - 1_000)
+  const later = world.replica()
+  await later.start()
+  await world.clock.advance(1_000)
+  t.equal(world.provider.times('refresh'), 0)
+  await world.clock.advance(DAY_MS / 4 + 1_000)
+  t.equal(world.provider.times('refresh'), 1)
+  await later.stop()
 })
 
 t.test('a refresh token that expires before the access token is renewed before it does', async t => {

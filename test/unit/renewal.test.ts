@@ -209,6 +209,56 @@ t.test('a process that has come to its end begins no renewal: nobody would wait 
   t.equal((await world.replica().tokens.read('ada', null)).version, 2)
 })
 
+t.test('nor one that was waiting for its turn', async t => {
+  const world = createWorld()
+  const broker = world.replica(world.stores, 1)
+  await expired(world, broker)
+  world.provider.next('exchange', () => world.provider.answer({ guid: 'bob', expiresInSeconds: 0 }))
+  await broker.exchanges.exchange({ code: new Secret('of bob'), redirectUri: 'https://app.example/cb' })
+  let goOn = () => {}
+  const gate = new Promise<void>(resolve => {
+    goOn = resolve
+  })
+  world.provider.next('refresh', async () => {
+    await gate
+    return world.provider.answer()
+  })
+  const reads = ['ada', 'bob'].map(guid => codeOf(broker.tokens.read(guid, null)))
+  await world.clock.advance(10)
+  const stopping = broker.stop()
+  goOn()
+  await world.clock.advance(10)
+  await stopping
+  t.strictSame(await Promise.all(reads), ['ok', 'provider_unavailable'])
+  t.equal(world.provider.times('refresh'), 1)
+})
+
+t.test('a pair that the store does not take keeps nobody else from the provider', async t => {
+  const [flaky, well] = [new FlakyStores(), createWorld()]
+  const { grants } = well.stores
+  const ofAda = flaky.stores.grants
+  const routed = {
+    ...grants,
+    read: (guid: string) => (guid === 'ada' ? ofAda : grants).read(guid),
+    standing: (guid: string) => (guid === 'ada' ? ofAda : grants).standing(guid),
+    write: (...args: Parameters<typeof grants.write>) => (args[0] === 'ada' ? ofAda : grants).write(...args),
+  }
+  const broker = well.replica({ ...well.stores, grants: routed }, 1)
+  await expired(well, broker)
+  well.provider.next('exchange', () => well.provider.answer({ guid: 'bob', expiresInSeconds: 0 }))
+  await broker.exchanges.exchange({ code: new Secret('of bob'), redirectUri: 'https://app.example/cb' })
+  well.provider.next('refresh', () => {
+    flaky.isAway = true
+    return well.provider.answer()
+  })
+  const ada = codeOf(broker.tokens.read('ada', null))
+  await well.clock.advance(10)
+  t.equal(await codeOf(broker.tokens.read('bob', null)), 'ok')
+  flaky.isAway = false
+  await well.clock.advance(5_000)
+  t.equal(await ada, 'ok')
+})
+
 t.test('a record that does not open at the commit: the pair waits in the journal until it does', async t => {
   const flaky = new FlakyStores()
   const world = createWorld({ stores: flaky.stores })

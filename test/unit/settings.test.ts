@@ -1,11 +1,20 @@
 import { randomBytes } from 'node:crypto'
-import { inspect } from 'node:util'
+import { format, inspect } from 'node:util'
+import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { hashApiKey } from '../../src/callers/callers.ts'
 import { ConfigError, type Environment, readConfig, settingsWithoutEffect } from '../../src/config.ts'
+import { told } from '../contract/records.ts'
 
 const APP_SECRET = randomBytes(32).toString('hex')
 const KEY = randomBytes(32)
+/** The bytes of a key as they might be printed. */
+const KEY_FORMS = [
+  KEY.toString('base64').slice(0, 40),
+  KEY.toString('base64url').slice(0, 40),
+  KEY.toString('hex'),
+  KEY.join(','),
+]
 const HASH = hashApiKey('an API key')
 const CALLER = { name: 'appointments', key_sha256: HASH, permissions: ['token:read'] }
 
@@ -37,8 +46,11 @@ function wrong(more: Environment): string[] {
 t.test('the least that is needed, and what goes without saying', async t => {
   const { appSecret, encryptionKeys, ...config } = readConfig(LEAST)
   t.equal(appSecret.reveal(), APP_SECRET)
-  t.strictSame(encryptionKeys, [{ id: 'k1', key: KEY }])
-  t.strictSame(config, {
+  t.strictSame(
+    encryptionKeys.map(({ id, key }) => [id, key.export()]),
+    [['k1', KEY]],
+  )
+  t.strictSame(told(config), {
     host: '127.0.0.1',
     port: 3000,
     appId: 'app-1',
@@ -60,7 +72,7 @@ t.test('the least that is needed, and what goes without saying', async t => {
     returnToOrigins: [],
     requireState: false,
     logLevel: 'info',
-    redis: { kind: 'single', url: 'redis://127.0.0.1:6379' },
+    redis: { kind: 'single', url: { secret: 'redis://127.0.0.1:6379' } },
     redisPrefix: 'htgw',
     journalDir: './journal',
     auditLog: '-',
@@ -161,7 +173,7 @@ t.test('lists are lists', async t => {
     config.encryptionKeys.map(key => key.id),
     ['new', 'old'],
   )
-  t.strictSame(config.encryptionKeys[1]?.key, KEY)
+  t.strictSame(config.encryptionKeys[1]?.key.export(), KEY)
   const twice = `k:${KEY.toString('base64')},k:${randomBytes(32).toString('base64')}`
   t.match(problemsOf({ ...LEAST, ENCRYPTION_KEYS: twice }), [/^ENCRYPTION_KEYS has to name each key once/])
 })
@@ -190,8 +202,8 @@ t.test('callers', async t => {
 t.test('where Redis is', async t => {
   const node = (host: string, port: number) => ({ host, port })
   const good: [string, unknown][] = [
-    ['redis://cache:6380/2', { kind: 'single', url: 'redis://cache:6380/2' }],
-    ['rediss://u:p@cache', { kind: 'single', url: 'rediss://u:p@cache' }],
+    ['redis://cache:6380/2', { kind: 'single', url: { secret: 'redis://cache:6380/2' } }],
+    ['rediss://u:p@cache', { kind: 'single', url: { secret: 'rediss://u:p@cache' } }],
     ['redis+cluster://a', { kind: 'cluster', nodes: [node('a', 6379)], auth: {} }],
     ['redis+cluster://a:1,b,c:3', { kind: 'cluster', nodes: [node('a', 1), node('b', 6379), node('c', 3)], auth: {} }],
     [
@@ -200,11 +212,16 @@ t.test('where Redis is', async t => {
     ],
     [
       'redis+sentinel://me:p%40ss@a/main',
-      { kind: 'sentinel', nodes: [node('a', 26379)], name: 'main', auth: { username: 'me', password: 'p@ss' } },
+      {
+        kind: 'sentinel',
+        nodes: [node('a', 26379)],
+        name: 'main',
+        auth: { username: 'me', password: { secret: 'p@ss' } },
+      },
     ],
-    ['redis+cluster://:pw@a', { kind: 'cluster', nodes: [node('a', 6379)], auth: { password: 'pw' } }],
+    ['redis+cluster://:pw@a', { kind: 'cluster', nodes: [node('a', 6379)], auth: { password: { secret: 'pw' } } }],
   ]
-  for (const [url, address] of good) t.strictSame(readConfig({ ...LEAST, REDIS_URL: url }).redis, address, url)
+  for (const [url, address] of good) t.strictSame(told(readConfig({ ...LEAST, REDIS_URL: url }).redis), address, url)
   const bad = ['cache:6379', 'http://cache', 'redis+sentinel://a,b', 'redis+cluster://', 'redis+cluster://a,,b']
   for (const url of [
     ...bad,
@@ -260,8 +277,27 @@ t.test('no message quotes a value', async t => {
   for (const secret of [value, APP_SECRET, KEY.toString('base64')]) {
     t.notOk(inspect(error, { depth: 9 }).includes(secret))
   }
-  t.notMatch(inspect(readConfig(LEAST), { depth: 9 }), APP_SECRET, 'nor do the settings show the secret')
-  t.notMatch(JSON.stringify(readConfig(LEAST)), APP_SECRET)
+})
+
+t.test('settings that were read show no secret, however they are printed', async t => {
+  const password = `redis-${randomBytes(12).toString('hex')}`
+  const urls = ['redis://u:PW@cache', 'redis+sentinel://:PW@a,b/main', 'redis+cluster://u:PW@a']
+  for (const url of urls.map(form => form.replace('PW', password))) {
+    const config = readConfig({ ...LEAST, REDIS_URL: url })
+    const logged: string[] = []
+    const destination = { write: (line: string) => void logged.push(line) }
+    pino({}, destination).info({ config, keys: config.encryptionKeys }, 'settings %o %j', config, config)
+    const shown = {
+      JSON: JSON.stringify(config),
+      inspect: inspect(config, { depth: 9, showHidden: true, getters: true }),
+      format: format('%o %O %j %s', config, config, config, config),
+      pino: logged.join(),
+    }
+    for (const [name, text] of Object.entries(shown)) {
+      t.match(text, 'app-1', `${name} shows the settings`)
+      for (const secret of [password, APP_SECRET, ...KEY_FORMS]) t.notOk(text.includes(secret), `${name} of ${url}`)
+    }
+  }
 })
 
 t.test('the audit key shows itself to nobody', async t => {

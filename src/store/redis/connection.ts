@@ -1,10 +1,11 @@
 import { Cluster, Redis } from 'ioredis'
+import { Secret } from '../../ports/secret.ts'
 
 export type RedisClient = Redis | Cluster
 
-/** An address as in `REDIS_URL`: one server, the sentinels that know it, or nodes of a cluster. */
+/** An address as in `REDIS_URL`: one server, the sentinels that know it, or nodes of a cluster. A `url` may hold a password. */
 export type RedisAddress =
-  | { readonly kind: 'single'; readonly url: string }
+  | { readonly kind: 'single'; readonly url: Secret }
   | { readonly kind: 'sentinel'; readonly nodes: readonly Node[]; readonly name: string; readonly auth: Auth }
   | { readonly kind: 'cluster'; readonly nodes: readonly Node[]; readonly auth: Auth }
 
@@ -15,7 +16,7 @@ interface Node {
 
 interface Auth {
   readonly username?: string
-  readonly password?: string
+  readonly password?: Secret
 }
 
 const CONNECT_TIMEOUT_MS = 2_000
@@ -34,8 +35,10 @@ const SEVERAL =
 
 /** null: not an address we know. The forms are those of the contract. */
 export function parseRedisAddress(text: string): RedisAddress | null {
-  if (/^rediss?:\/\//.test(text))
-    return URL.canParse(text) && new URL(text).hostname !== '' ? { kind: 'single', url: text } : null
+  if (/^rediss?:\/\//.test(text)) {
+    const isGood = URL.canParse(text) && new URL(text).hostname !== ''
+    return isGood ? { kind: 'single', url: new Secret(text) } : null
+  }
   const found = SEVERAL.exec(text)
   const { user, password, hosts, name } = found?.groups ?? {}
   const kind = found?.[1] === 'sentinel' ? 'sentinel' : 'cluster'
@@ -53,7 +56,7 @@ function authOf(user: string | undefined, password: string | undefined): Auth | 
   try {
     return {
       ...(user ? { username: decodeURIComponent(user) } : {}),
-      ...(password ? { password: decodeURIComponent(password) } : {}),
+      ...(password ? { password: new Secret(decodeURIComponent(password)) } : {}),
     }
   } catch {
     return null
@@ -86,13 +89,13 @@ export function connectRedis(address: RedisAddress): RedisClient {
   }
   switch (address.kind) {
     case 'single':
-      return givesUpWaiting(new Redis(address.url, { ...options, enableAutoPipelining: true }))
+      return givesUpWaiting(new Redis(address.url.reveal(), { ...options, enableAutoPipelining: true }))
     case 'sentinel':
       return neverStops(
         givesUpWaiting(
           new Redis({
             ...options,
-            ...address.auth,
+            ...credentialsOf(address.auth),
             sentinels: [...address.nodes],
             name: address.name,
             enableAutoPipelining: true,
@@ -107,12 +110,20 @@ export function connectRedis(address: RedisAddress): RedisClient {
     case 'cluster': {
       // No automatic pipelines: they throw past all callers where a slot has no master, and mix the slots of scripts.
       const cluster = new Cluster([...address.nodes], {
-        redisOptions: { ...options, ...address.auth },
+        redisOptions: { ...options, ...credentialsOf(address.auth) },
         clusterRetryStrategy: options.retryStrategy,
       })
       cluster.on('+node', givesUpWaiting)
       return givesUpWaiting(cluster)
     }
+  }
+}
+
+/** As ioredis takes them. */
+function credentialsOf({ username, password }: Auth): { username?: string; password?: string } {
+  return {
+    ...(username === undefined ? {} : { username }),
+    ...(password === undefined ? {} : { password: password.reveal() }),
   }
 }
 

@@ -10,17 +10,38 @@ import {
 } from '../../ports/store.ts'
 import { nextRevision } from '../revision.ts'
 import type { Keys } from './keys.ts'
-import { parseRecord, parseStanding, type RedisShared } from './records.ts'
+import { formatRecord, parseRecord, parseStanding, type RedisShared } from './records.ts'
 import { orUnavailable } from './scripts.ts'
 
 /** How many names one step of a listing asks Redis for. */
 const SCAN_COUNT = '200'
 
-export function createRedisGrantStore(options: RedisShared & { readonly keys: Keys }): GrantStore {
+interface GrantStoreOptions extends RedisShared {
+  readonly keys: Keys
+  /** A grant's record was met that does not open. */
+  readonly onUnreadable: (error: RecordUnreadable) => void
+}
+
+export function createRedisGrantStore(options: GrantStoreOptions): GrantStore {
   const { client, clock, codec, keys, notices, scripts } = options
 
   function parse(guid: string, text: string): Stored<Grant> {
-    return parseRecord<Grant>(codec, keys.grant(guid), text)
+    return tellingOf(guid, () => parseRecord<Grant>(codec, keys.grant(guid), text))
+  }
+
+  function standingOf(guid: string, text: string): Stored<Grant | null> | null {
+    return tellingOf(guid, () => parseStanding<Grant>(codec, keys.grant(guid), text))
+  }
+
+  function tellingOf<T>(guid: string, open: () => T): T {
+    try {
+      return open()
+    } catch (error) {
+      if (!(error instanceof RecordUnreadable)) throw error
+      const unreadable = error.ofGrant(guid)
+      options.onUnreadable(unreadable)
+      throw unreadable
+    }
   }
 
   /** One record that does not open must not keep the others from being served: its own reader is told. */
@@ -70,33 +91,33 @@ export function createRedisGrantStore(options: RedisShared & { readonly keys: Ke
     async standing(guid) {
       const key = keys.grant(guid)
       const [text, gone] = await orUnavailable(() => client.mget(key, keys.gone(key)))
-      return parseStanding<Grant>(codec, key, text ?? (gone == null ? '' : `${gone}:`))
+      return standingOf(guid, text ?? (gone == null ? '' : `${gone}:`))
     },
 
     async write(guid, ifRevision, next): Promise<Written<Grant>> {
       const key = keys.grant(guid)
       const revision = nextRevision(ifRevision, clock)
-      const json = next === null ? '' : codec.encode(next, key)
+      const json = next === null ? '' : formatRecord(codec, key, revision, next)
       const keepFor = next === null ? String(REMOVAL_REMEMBERED_MS) : ''
       const channel = next === null || next.attempt === null ? notices.channel : ''
       const dueAt = next?.dueAtMs == null ? '+inf' : String(next.dueAtMs)
       const names = [key, keys.gone(key), keys.due(keys.shardOf(guid))]
       const args = [String(ifRevision), String(revision), json, keepFor, channel, guid, dueAt]
       const [ok, current = ''] = await scripts.writeRecord(names, args)
-      return ok === 1 ? { ok: true, revision } : { ok: false, current: parseStanding<Grant>(codec, key, current) }
+      return ok === 1 ? { ok: true, revision } : { ok: false, current: standingOf(guid, current) }
     },
 
     settled: (guid, signal) => notices.wait(keys.grant(guid), signal),
 
     async claimDue({ nowMs, untilMs, limit }) {
-      const due = (await Promise.all(keys.shards.map(shard => dueIn(shard, nowMs, limit)))).flat()
+      const due = await whatAnswers(keys.shards.map(shard => dueIn(shard, nowMs, limit)))
       const soonest = due.sort((first, second) => first.atMs - second.atMs).slice(0, limit)
       const shards = [...new Set(soonest.map(candidate => candidate.shard))]
       const claims = shards.map(shard => {
         const guids = soonest.filter(candidate => candidate.shard === shard).map(candidate => candidate.guid)
         return claimIn(shard, guids, nowMs, untilMs)
       })
-      return (await Promise.all(claims)).flat()
+      return await whatAnswers(claims)
     },
 
     async list({ status, limit, cursor }): Promise<GrantPage | null> {
@@ -125,6 +146,15 @@ export function createRedisGrantStore(options: RedisShared & { readonly keys: Ke
       return { grants, nextCursor: null }
     },
   }
+}
+
+/** Shards may lie on servers of their own: one that is away keeps nobody else waiting. Throws where none of them answers. */
+async function whatAnswers<T>(asked: readonly Promise<readonly T[]>[]): Promise<T[]> {
+  const answers = await Promise.allSettled(asked)
+  const failure = answers.find(answer => answer.status === 'rejected')
+  const good = answers.filter(answer => answer.status === 'fulfilled')
+  if (failure !== undefined && good.length === 0) throw failure.reason
+  return good.flatMap(({ value }) => value)
 }
 
 /** How far a step was shown: the last name, and which names stood before it. */

@@ -1,6 +1,6 @@
 import type { AuditHeads } from '../../ports/audit-heads.ts'
 import type { Clock } from '../../ports/clock.ts'
-import type { Stores } from '../../ports/store.ts'
+import type { RecordUnreadable, Stores } from '../../ports/store.ts'
 import { createCodec } from '../codec.ts'
 import { authorizationExpiry, exchangeExpiry, pauseExpiry } from '../expiry.ts'
 import type { Sealer } from '../sealing.ts'
@@ -22,6 +22,8 @@ export interface RedisStoreOptions {
   readonly onConnectionError: (error: Error) => void
   /** What is wrong with the servers, told once, when they first answer: grants may get lost in them. */
   readonly onFinding: (finding: Finding) => void
+  /** A grant's record was met that does not open, by whoever looked; it names the guid. */
+  readonly onUnreadable: (error: RecordUnreadable) => void
 }
 
 export interface RedisStores extends Stores {
@@ -52,7 +54,7 @@ export function createRedisStores(options: RedisStoreOptions): RedisStores {
   }
 
   return {
-    grants: createRedisGrantStore({ ...shared, keys }),
+    grants: createRedisGrantStore({ ...shared, keys, onUnreadable: options.onUnreadable }),
     authorizations: createRedisRecordStore({
       ...shared,
       keyOf: keys.state,

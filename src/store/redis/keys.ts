@@ -3,6 +3,11 @@ import { createHash } from 'node:crypto'
 /** Fixed for good: another number would look for every grant in another place. */
 const SHARD_COUNT = 64
 
+/** What is kept as a sealed text, each under its own name. */
+const RECORD_KINDS = ['grant', 'username', 'state', 'code', 'pause'] as const
+
+export type RecordKind = (typeof RECORD_KINDS)[number]
+
 export interface Keys {
   readonly shards: readonly string[]
   shardOf(name: string): string
@@ -17,6 +22,10 @@ export interface Keys {
   gone(key: string): string
   /** How far each audit stream has come. */
   readonly auditHeads: string
+  /** A pattern that all of these fit, for SCAN; other things may fit it, too. */
+  readonly pattern: string
+  /** Which record lies under a key; null: none of ours, or something else than a record. */
+  recordUnder(key: string): { readonly kind: RecordKind; readonly name: string } | null
   /** Where replicas tell each other what has ended; no key, but a channel. */
   readonly channel: string
 }
@@ -29,7 +38,7 @@ export function createKeys(prefix: string): Keys {
     return shards[createHash('sha256').update(name).digest().readUInt32BE(0) % SHARD_COUNT] ?? ''
   }
 
-  function key(shard: string, kind: string, name: string): string {
+  function key(shard: string, kind: RecordKind, name: string): string {
     return `${prefix}:${shard}:${kind}:${name}`
   }
 
@@ -47,6 +56,13 @@ export function createKeys(prefix: string): Keys {
       return `${prefix}:${/\{s\d+\}/.exec(key)?.[0]}:gone:${digest}`
     },
     auditHeads: `${prefix}:audit:heads`,
+    pattern: `${prefix}:{s*`,
+    recordUnder(key) {
+      if (!key.startsWith(`${prefix}:`)) return null
+      const [, word, name] = /^\{s\d{3}\}:([a-z]+):(.+)$/.exec(key.slice(prefix.length + 1)) ?? []
+      const kind = RECORD_KINDS.find(each => each === word)
+      return kind === undefined || name === undefined ? null : { kind, name }
+    },
     channel: `${prefix}:settled`,
   }
 }

@@ -29,20 +29,42 @@ interface RecordStoreOptions<T> extends RedisShared {
   readonly isUnderWay: (record: T) => boolean
 }
 
-/** `<revision>:<json>`; the place it is sealed for is its key, so that it opens nowhere else. */
+/** `<revision>:<json>`, sealed for its key and revision: it opens nowhere else, and with no other revision before it. */
 export function parseRecord<T>(codec: Codec, key: string, text: string): Stored<T> {
   const colon = text.indexOf(':')
-  const revision = Number(text.slice(0, colon))
-  if (!Number.isSafeInteger(revision) || revision < 1) {
-    throw new RecordUnreadable('A record is not what this gateway writes.')
-  }
-  return { revision, record: codec.decode(text.slice(colon + 1), key) as T }
+  const revision = revisionOf(text.slice(0, colon))
+  return { revision, record: codec.decode(text.slice(colon + 1), placeOf(key, revision)) as T }
+}
+
+/** The json of a record that is to be written under this key, at this revision. */
+export function formatRecord(codec: Codec, key: string, revision: number, record: unknown): string {
+  return codec.encode(record, placeOf(key, revision))
+}
+
+/** A record's text, sealed with the key that seals now; null: it is so already. Throws `RecordUnreadable`. */
+export function resealRecord(codec: Codec, key: string, text: string): string | null {
+  const colon = text.indexOf(':')
+  const revision = revisionOf(text.slice(0, colon))
+  const json = codec.reseal(text.slice(colon + 1), placeOf(key, revision))
+  return json === null ? null : `${revision}:${json}`
+}
+
+function placeOf(key: string, revision: number): string {
+  return `${revision}:${key}`
+}
+
+function revisionOf(text: string): number {
+  const revision = /^[1-9]\d*$/.test(text) ? Number(text) : Number.NaN
+  if (Number.isSafeInteger(revision)) return revision
+  throw new RecordUnreadable('altered')
 }
 
 /** As the write script tells it: '' where nothing stands, '<revision>:' where something did. */
 export function parseStanding<T>(codec: Codec, key: string, text: string): Stored<T | null> | null {
   if (text === '') return null
-  return text.endsWith(':') ? { revision: Number(text.slice(0, -1)), record: null } : parseRecord<T>(codec, key, text)
+  return text.endsWith(':')
+    ? { revision: revisionOf(text.slice(0, -1)), record: null }
+    : parseRecord<T>(codec, key, text)
 }
 
 export function createRedisRecordStore<T>(options: RecordStoreOptions<T>): RecordStore<T> {
@@ -68,7 +90,7 @@ export function createRedisRecordStore<T>(options: RecordStoreOptions<T>): Recor
     async write(name, ifRevision, next): Promise<Written<T>> {
       const key = keyOf(name)
       const revision = nextRevision(ifRevision, clock)
-      const json = next === null ? '' : codec.encode(next, key)
+      const json = next === null ? '' : formatRecord(codec, key, revision, next)
       const ttl = next === null ? String(REMOVAL_REMEMBERED_MS) : ttlOf(next)
       const channel = next === null || !options.isUnderWay(next) ? notices.channel : ''
       const names = [key, options.goneKeyOf(key)]

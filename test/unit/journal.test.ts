@@ -1,0 +1,33 @@
+import { createSecretKey, randomBytes } from 'node:crypto'
+import { chmodSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { createCodec } from '../../src/store/codec.ts'
+import { createSealer } from '../../src/store/sealing.ts'
+import { createFileJournal } from '../../src/system/journal.ts'
+import { createWorld } from '../support/broker.ts'
+
+const codec = createCodec(createSealer([{ id: 'k1', key: createSecretKey(randomBytes(32)) }]))
+
+function journalIn(directory: string) {
+  return createFileJournal(directory, codec, () => {})
+}
+
+t.test('a journal is made where there is none, for its owner alone, and is empty', async t => {
+  const directory = join(t.testdir(), 'a', 'journal')
+  const journal = journalIn(directory)
+  await journal.prepare()
+  t.strictSame(readdirSync(directory), [])
+  t.strictSame(await journal.entries(), [])
+})
+
+t.test('one that cannot be read or written is not an empty one: no gateway starts with it', async t => {
+  const directory = join(t.testdir({ file: '' }), 'file')
+  chmodSync(directory, 0o400)
+  const journal = journalIn(directory)
+  await t.rejects(journal.entries(), { code: 'ENOTDIR' })
+  await t.rejects(journal.prepare(), { code: 'EEXIST' })
+  const world = createWorld()
+  Object.assign(world.journal, { prepare: () => journal.prepare() })
+  await t.rejects(world.replica().start(), { code: 'EEXIST' })
+})
