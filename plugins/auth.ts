@@ -37,6 +37,7 @@ export default fp(
       if (permission === undefined) return
       const caller = await callerOf(request)
       if (caller === null) throw unauthorized(request, reply)
+      // Known also where it is refused: the audit stream says who was.
       request.caller = caller
       if (!may(caller, permission)) {
         reply.header('www-authenticate', `Bearer error="insufficient_scope", scope="${permission}"`)

@@ -9,6 +9,8 @@ export interface HealthOptions {
   readonly pingStore: () => Promise<void>
   /** What keeps us from asking the provider; null: nothing. */
   readonly trouble: () => Trouble | null
+  /** The code of what keeps audit lines from being written; null: nothing. */
+  readonly auditTrouble: () => string | null
 }
 
 const TROUBLES: Readonly<Record<Trouble, { name: string; detail: string }>> = {
@@ -44,7 +46,7 @@ const health: FastifyPluginAsyncTypebox<HealthOptions> = async (app, options) =>
         tags: ['Running it'],
         summary: 'Whether requests may be sent here',
         description:
-          'A line for each thing it needs. 503 while the store is away; 200 and `degraded` while HealthTap is, or refuses our credentials.',
+          'A line for each thing it needs. 503 while the store is away; 200 and `degraded` while HealthTap is, or refuses our credentials, or while audit lines cannot be written.',
         security: [],
         response: {
           200: { description: 'It is ready.', content: { 'application/json': { schema: ref(Health) } } },
@@ -54,7 +56,7 @@ const health: FastifyPluginAsyncTypebox<HealthOptions> = async (app, options) =>
     },
     async (_request, reply) => {
       const store = await storeCheck(options.pingStore)
-      const checks = [store, ...providerChecks(options.trouble())]
+      const checks = [store, ...providerChecks(options.trouble()), auditCheck(options.auditTrouble())]
       const status = worstOf(checks.map(check => check.status))
       reply.code(status === 'unavailable' ? 503 : 200).header('cache-control', 'no-store')
       return { status, checks }
@@ -70,6 +72,13 @@ function providerChecks(trouble: Trouble | null) {
       ? { name, status: 'degraded' as const, detail: troubled.detail }
       : { name, status: 'ok' as const },
   )
+}
+
+/** People's tokens come first: they are answered also while nobody can write down who got them. */
+function auditCheck(trouble: string | null) {
+  if (trouble === null) return { name: 'audit', status: 'ok' as const }
+  const detail = `Audit lines cannot be written (${trouble}). They are kept for as long as there is room. Check AUDIT_LOG and its disk.`
+  return { name: 'audit', status: 'degraded' as const, detail }
 }
 
 type Status = 'ok' | 'degraded' | 'unavailable'

@@ -2,13 +2,21 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { recordUnreadable } from '../src/broker/context.ts'
-import { PROBLEMS, Problem } from '../src/errors.ts'
+import { PROBLEMS, Problem, type ProblemCode } from '../src/errors.ts'
 import { RecordUnreadable, StoreUnavailable } from '../src/ports/store.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** The problem that is answered; null: none. */
+    problem: ProblemCode | null
+  }
+}
 
 const STORE_RETRY_SECONDS = 1
 
 export default fp(
   async (app: FastifyInstance) => {
+    app.decorateRequest('problem', null)
     app.setErrorHandler((error: FastifyError, request, reply) => {
       const problem = problemFrom(error)
       if (problem.code === 'internal_error') request.log.error({ err: error }, 'internal error')
@@ -23,6 +31,7 @@ export default fp(
 )
 
 function sendProblem(request: FastifyRequest, reply: FastifyReply, problem: Problem) {
+  request.problem = problem.code
   if (problem.retryAfterSeconds !== undefined) reply.header('retry-after', problem.retryAfterSeconds)
   return reply
     .code(problem.status)

@@ -10,7 +10,7 @@ const authorizations: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { br
   app.post(
     '/v1/authorizations',
     {
-      config: { permission: 'authorize' },
+      config: { permission: 'authorize', audit: 'authorization.begin' },
       schema: {
         operationId: 'beginAuthorization',
         tags: ['Tap-in'],
@@ -53,6 +53,7 @@ const authorizations: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { br
       checkPerson(request.caller, guid)
       const begun = await broker.authorizations.begin({ redirectUri, scope, returnTo, guid })
       checkScope(request.caller, begun.authorization.scope)
+      if (guid !== undefined) request.audited = { guid }
       reply.code(201).header('cache-control', 'no-store')
       return {
         state: begun.authorization.state,
@@ -67,7 +68,7 @@ const authorizations: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { br
   app.get(
     '/v1/authorizations/:state',
     {
-      config: { permission: 'authorize' },
+      config: { permission: 'authorize', audit: 'authorization.read' },
       schema: {
         operationId: 'getAuthorization',
         tags: ['Tap-in'],
@@ -85,8 +86,9 @@ const authorizations: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { br
       },
     },
     async (request, reply) => {
-      reply.header('cache-control', 'no-store')
       const authorization = await broker.authorizations.read(request.params.state)
+      if (authorization.guid !== null) request.audited = { guid: authorization.guid }
+      reply.header('cache-control', 'no-store')
       checkPerson(request.caller, authorization.guid ?? authorization.expectedGuid ?? undefined)
       return outcomeView(authorization)
     },

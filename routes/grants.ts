@@ -18,7 +18,7 @@ import {
   Username,
 } from '../src/schemas/index.ts'
 import type { RouteOptions } from './options.ts'
-import { accessTokenView, grantView } from './views.ts'
+import { accessTokenView, auditedGrant, auditedToken, grantView } from './views.ts'
 
 const ofGuid = Type.Object({ guid: Guid })
 
@@ -26,7 +26,7 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
   app.post(
     '/v1/grants',
     {
-      config: { permission: 'authorize' },
+      config: { permission: 'authorize', audit: 'grant.exchange' },
       schema: {
         operationId: 'exchangeCode',
         tags: ['Tap-in'],
@@ -72,6 +72,7 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
       checkPerson(request.caller, guid)
       const exchange = broker.exchanges.exchange({ code: new Secret(code), redirectUri, state, guid })
       const { grant, created } = await exchange
+      request.audited = auditedToken(grant)
       checkScope(request.caller, grant.scope)
       reply
         .code(created ? 201 : 200)
@@ -84,7 +85,7 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
   app.get(
     '/v1/grants',
     {
-      config: { permission: 'grant:read' },
+      config: { permission: 'grant:read', audit: 'grant.list' },
       schema: {
         operationId: 'listGrants',
         tags: ['Grants'],
@@ -118,7 +119,7 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
   app.get(
     '/v1/grants/:guid',
     {
-      config: { permission: 'grant:read' },
+      config: { permission: 'grant:read', audit: 'grant.read' },
       schema: {
         operationId: 'getGrant',
         tags: ['Grants'],
@@ -132,15 +133,17 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
       },
     },
     async (request, reply) => {
+      const grant = await broker.grants.read(request.params.guid)
+      request.audited = auditedGrant(grant)
       reply.header('cache-control', 'no-store')
-      return grantView(await broker.grants.read(request.params.guid))
+      return grantView(grant)
     },
   )
 
   app.put(
     '/v1/grants/:guid',
     {
-      config: { permission: 'grant:write' },
+      config: { permission: 'grant:write', audit: 'grant.import' },
       schema: {
         operationId: 'importGrant',
         tags: ['Grants'],
@@ -184,6 +187,7 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
           guid,
         },
       })
+      request.audited = auditedToken(grant)
       reply
         .code(created ? 201 : 200)
         .header('cache-control', 'no-store')
@@ -195,7 +199,7 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
   app.delete(
     '/v1/grants/:guid',
     {
-      config: { permission: 'grant:write' },
+      config: { permission: 'grant:write', audit: 'grant.revoke' },
       schema: {
         operationId: 'revokeGrant',
         tags: ['Grants'],
@@ -212,6 +216,7 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
     },
     async (request, reply) => {
       const left = await broker.revocations.revoke(request.params.guid)
+      if (left !== null) request.audited = auditedGrant(left)
       reply.code(left === null ? 204 : 202)
       return left === null ? null : grantView(left)
     },

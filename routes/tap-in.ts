@@ -6,6 +6,7 @@ import { Problem, type ProblemCode } from '../src/errors.ts'
 import { Secret } from '../src/ports/secret.ts'
 import type { RouteOptions } from './options.ts'
 import { PAGE_HEADERS, type Page, renderPage } from './pages.ts'
+import { auditedGrant } from './views.ts'
 
 const htmlPage = { 'text/html': { schema: Type.String() } }
 
@@ -13,6 +14,7 @@ const tapIn: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker }) =
   app.get(
     '/tap-in/callback',
     {
+      config: { audit: 'tap_in.callback' },
       attachValidation: true,
       errorHandler: (error: FastifyError, request, reply) => {
         const problem = problemFrom(error)
@@ -48,6 +50,8 @@ const tapIn: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker }) =
         code: code === undefined ? null : new Secret(code),
         error: error ?? null,
       })
+      request.problem = result.problem?.code ?? null
+      if (result.grant !== null) request.audited = auditedGrant(result.grant)
       if (result.returnTo !== null) {
         return reply
           .headers({ 'cache-control': 'no-store', 'referrer-policy': 'no-referrer' })
@@ -86,6 +90,7 @@ const PAGES: Partial<Readonly<Record<ProblemCode, Page>>> = {
 const LATER: Page = { title: 'Just a moment', text: 'HealthTap cannot be reached. Reload this page in a little while.' }
 
 function showProblem(reply: FastifyReply, problem: Problem) {
+  reply.request.problem = problem.code
   if (problem.retryAfterSeconds !== undefined) reply.header('retry-after', problem.retryAfterSeconds)
   return show(reply, problem.status, PAGES[problem.code] ?? (problem.status === 503 ? LATER : FAILED))
 }

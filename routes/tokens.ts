@@ -3,13 +3,13 @@ import { Type } from 'typebox'
 import { problemAnswers } from '../src/schemas/answers.ts'
 import { AccessToken, Guid, ref, Seconds, Version } from '../src/schemas/index.ts'
 import type { RouteOptions } from './options.ts'
-import { accessTokenView } from './views.ts'
+import { accessTokenView, auditedToken } from './views.ts'
 
 const tokens: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, clock }) => {
   app.get(
     '/v1/grants/:guid/token',
     {
-      config: { permission: 'token:read' },
+      config: { permission: 'token:read', audit: 'token.read' },
       schema: {
         operationId: 'getToken',
         tags: ['Tokens'],
@@ -44,6 +44,7 @@ const tokens: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
       const { min_ttl: minTtlSeconds } = request.query
       const wishedTtlMs = minTtlSeconds === undefined ? null : minTtlSeconds * 1000
       const grant = await broker.tokens.read(request.params.guid, wishedTtlMs)
+      request.audited = auditedToken(grant)
       reply.header('cache-control', 'no-store')
       return accessTokenView(grant, broker.policy, clock.now())
     },
@@ -52,7 +53,7 @@ const tokens: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
   app.post(
     '/v1/grants/:guid/refresh',
     {
-      config: { permission: 'token:refresh' },
+      config: { permission: 'token:refresh', audit: 'token.refresh' },
       schema: {
         operationId: 'reportRefusedToken',
         tags: ['Tokens'],
@@ -78,6 +79,7 @@ const tokens: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
     },
     async (request, reply) => {
       const grant = await broker.tokens.report(request.params.guid, request.body.version)
+      request.audited = auditedToken(grant)
       reply.header('cache-control', 'no-store')
       return accessTokenView(grant, broker.policy, clock.now())
     },

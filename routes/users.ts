@@ -4,13 +4,13 @@ import { checkPerson, checkScope } from '../src/callers/reach.ts'
 import { problemAnswers } from '../src/schemas/answers.ts'
 import { AccessToken, ref, Username } from '../src/schemas/index.ts'
 import type { RouteOptions } from './options.ts'
-import { accessTokenView } from './views.ts'
+import { accessTokenView, auditedToken } from './views.ts'
 
 const users: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, clock }) => {
   app.post(
     '/v1/users',
     {
-      config: { permission: 'provision' },
+      config: { permission: 'provision', audit: 'user.provision' },
       schema: {
         operationId: 'provisionUser',
         tags: ['Provisioning'],
@@ -52,6 +52,7 @@ const users: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, clo
       checkPerson(request.caller, undefined)
       const { username, attributes = {} } = request.body
       const { grant, created } = await broker.provisionings.provision({ username, attributes })
+      request.audited = auditedToken(grant)
       checkScope(request.caller, grant.scope)
       reply
         .code(created ? 201 : 200)

@@ -1,5 +1,6 @@
 /** The broker's records as they go over the wire: the one place where milliseconds become RFC 3339 and seconds. */
 import type { Static } from 'typebox'
+import type { Audited } from '../plugins/audit.ts'
 import { type RefreshPolicy, rotatesAtMs } from '../src/broker/policy.ts'
 import type { Authorization, Grant } from '../src/ports/records.ts'
 import type { AccessToken, AuthorizationOutcome, Grant as GrantSchema } from '../src/schemas/index.ts'
@@ -36,6 +37,16 @@ export function grantView(grant: Grant): Static<typeof GrantSchema> {
     created_at: timeOf(grant.createdAtMs),
     updated_at: timeOf(grant.updatedAtMs),
   }
+}
+
+/** For the audit stream: a grant that is shown. */
+export function auditedGrant({ guid, version }: Grant): Audited {
+  return { guid, version }
+}
+
+/** For the audit stream: a grant whose token is handed out, or taken in. */
+export function auditedToken({ guid, version, pair }: Grant): Audited {
+  return { guid, version, accessToken: pair.accessToken }
 }
 
 export function outcomeView(authorization: Authorization): Static<typeof AuthorizationOutcome> {

@@ -10,6 +10,7 @@ import Fastify, {
   type FastifyServerOptions,
   LogController,
 } from 'fastify'
+import audit from '../plugins/audit.ts'
 import auth from '../plugins/auth.ts'
 import health from '../plugins/health.ts'
 import problem from '../plugins/problem.ts'
@@ -20,6 +21,7 @@ import grants from '../routes/grants.ts'
 import tapIn from '../routes/tap-in.ts'
 import tokens from '../routes/tokens.ts'
 import users from '../routes/users.ts'
+import type { AuditLog } from './audit/log.ts'
 import { createBroker } from './broker/broker.ts'
 import type { BrokerPorts } from './broker/context.ts'
 import type { Callers } from './callers/callers.ts'
@@ -30,6 +32,7 @@ import { VERSION } from './version.ts'
 export interface AppPorts extends BrokerPorts {
   readonly logger: FastifyBaseLogger
   readonly callers: Callers
+  readonly audit: Pick<AuditLog, 'record' | 'trouble'>
 }
 
 /** No request of the contract is larger; tokens, attributes and all. */
@@ -65,6 +68,7 @@ export async function buildApp(config: Config, ports: AppPorts) {
   await app.register(problem)
   await app.register(helmet, { contentSecurityPolicy: { useDefaults: false, directives: API_CSP }, hsts: false })
   await app.register(auth, { callers: ports.callers })
+  await app.register(audit, { audit: ports.audit })
   await app.register(swagger, { version: VERSION })
   for (const schema of sharedSchemas) app.addSchema(schema)
 
@@ -85,7 +89,11 @@ export async function buildApp(config: Config, ports: AppPorts) {
     ports,
   )
   const options = { broker, clock: ports.clock }
-  await app.register(health, { pingStore: () => ports.stores.ping(), trouble: broker.trouble })
+  await app.register(health, {
+    pingStore: () => ports.stores.ping(),
+    trouble: broker.trouble,
+    auditTrouble: ports.audit.trouble,
+  })
   await app.register(reach, { broker })
   await app.register(authorizations, options)
   await app.register(grants, options)

@@ -1,11 +1,11 @@
 /** The settings of `serve`, from the environment: the one place that reads it. */
-import { createPrivateKey, X509Certificate } from 'node:crypto'
+import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { CallerEntry, Issuer, IssuerEntry, KeySet } from './callers/entries.ts'
 import type { Secret } from './ports/secret.ts'
 import * as settings from './settings.ts'
 import type { RedisAddress } from './store/redis/connection.ts'
-import type { EncryptionKeys } from './store/sealing.ts'
+import type { EncryptionKey, EncryptionKeys } from './store/sealing.ts'
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 
@@ -53,10 +53,25 @@ export interface ServeConfig extends Config {
   readonly redisPrefix: string
   readonly encryptionKeys: EncryptionKeys
   readonly journalDir: string
+  /** `-`: standard output; else a file. */
+  readonly auditLog: string
+  /** null: one is derived from the first of the encryption keys. */
+  readonly auditKey: KeyObject | null
+}
+
+/** What `audit verify` needs to know. */
+export interface AuditConfig {
+  readonly auditLog: string
+  readonly auditKey: KeyObject | null
+  /** Empty: there are none. */
+  readonly encryptionKeys: readonly EncryptionKey[]
+  /** null: there is no store to compare with. */
+  readonly redis: RedisAddress | null
+  readonly redisPrefix: string
 }
 
 /** Settings of the contract that this version does not act upon yet: setting one is worth a warning. */
-const NOT_YET = ['AUDIT_LOG', 'PUBLIC_PORT', 'METRICS_PORT'] as const
+const NOT_YET = ['PUBLIC_PORT', 'METRICS_PORT'] as const
 
 /** Every setting that is missing or wrong, by name. */
 export class ConfigError extends Error {
@@ -71,8 +86,8 @@ export class ConfigError extends Error {
 
 export type Environment = Readonly<Record<string, string | undefined>>
 
-/** Throws `ConfigError`, naming everything that is wrong at once. An empty value counts as absent. */
-export function readConfig(environment: Environment = process.env): ServeConfig {
+/** Reads settings one by one, and collects what is wrong with them. An empty value counts as absent. */
+function reading(environment: Environment) {
   const problems: string[] = []
 
   function raw(name: string): string | undefined {
@@ -101,6 +116,15 @@ export function readConfig(environment: Environment = process.env): ServeConfig 
     }
   }
 
+  return { problems, read }
+}
+
+const required = undefined
+
+/** Throws `ConfigError`, naming everything that is wrong at once. */
+export function readConfig(environment: Environment = process.env): ServeConfig {
+  const { problems, read } = reading(environment)
+
   /** A file of keys is read with the settings: it changes with them. */
   function withKeys({ jwks_file: file, ...issuer }: IssuerEntry): Issuer {
     if (file === undefined) return issuer
@@ -113,7 +137,6 @@ export function readConfig(environment: Environment = process.env): ServeConfig 
     }
   }
 
-  const required = undefined
   const tls = {
     cert: read<string | null>('TLS_CERT', settings.certificates, null),
     key: read<Secret | null>('TLS_KEY', settings.privateKey, null),
@@ -152,6 +175,8 @@ export function readConfig(environment: Environment = process.env): ServeConfig 
     redisPrefix: read('REDIS_PREFIX', settings.redisPrefix, 'htgw'),
     encryptionKeys: read('ENCRYPTION_KEYS', settings.encryptionKeys, required),
     journalDir: read('JOURNAL_DIR', settings.text, './journal'),
+    auditLog: read('AUDIT_LOG', settings.text, '-'),
+    auditKey: read<KeyObject | null>('AUDIT_KEY', settings.auditKey, null),
   }
   if (problems.length === 0) problems.push(...whatDoesNotFit(config, tls))
   if (problems.length > 0) throw new ConfigError(problems)
@@ -187,6 +212,22 @@ function whatDoesNotFit(
       ? ['TLS_CLIENT_CA is missing, and CALLERS has callers with a certificate']
       : []),
   ]
+}
+
+/** The few settings that `audit verify` looks at: it may run where nothing else is. Throws `ConfigError`. */
+export function readAuditConfig(environment: Environment = process.env): AuditConfig {
+  const { problems, read } = reading(environment)
+  const config: AuditConfig = {
+    auditLog: read('AUDIT_LOG', settings.text, '-'),
+    auditKey: read<KeyObject | null>('AUDIT_KEY', settings.auditKey, null),
+    encryptionKeys: read<readonly EncryptionKey[]>('ENCRYPTION_KEYS', settings.encryptionKeys, []),
+    redis: read<RedisAddress | null>('REDIS_URL', settings.redisUrl, null),
+    redisPrefix: read('REDIS_PREFIX', settings.redisPrefix, 'htgw'),
+  }
+  const hasKey = config.auditKey !== null || config.encryptionKeys.length > 0
+  if (problems.length === 0 && !hasKey) problems.push('AUDIT_KEY is missing, and so is ENCRYPTION_KEYS')
+  if (problems.length > 0) throw new ConfigError(problems)
+  return config
 }
 
 /** Settings that are set and have no effect in this version. */

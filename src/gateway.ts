@@ -1,8 +1,11 @@
 /** Puts the parts together: real clock, real provider, Redis or memory, and the app on top. What it opens, it closes. */
 import type { Server } from 'node:https'
 import { isDeepStrictEqual } from 'node:util'
-import type { DestinationStream, Logger } from 'pino'
+import { type DestinationStream, type Logger, pino } from 'pino'
 import { buildApp, secureContext } from './app.ts'
+import { auditedEvents } from './audit/events.ts'
+import { type AuditLog, noAudit } from './audit/log.ts'
+import { openAudit } from './audit/open.ts'
 import { createCallers } from './callers/callers.ts'
 import type { Config, ServeConfig } from './config.ts'
 import { createLogger, loggedEvents } from './logging.ts'
@@ -26,6 +29,8 @@ export interface ServedGateway extends Gateway {
 
 export interface Gateway {
   readonly logger: Logger
+  /** Whoever renames its file says so. */
+  readonly audit: Pick<AuditLog, 'reopen'>
   /** Resolves with the address it listens on. */
   listen(): Promise<string>
   /** Finishes what is under way, stores what it brought, and lets go of everything. */
@@ -33,7 +38,10 @@ export interface Gateway {
 }
 
 /** As `serve` runs it: on Redis, with a journal. `logTo` absent: standard output. */
-export async function createServedGateway(config: ServeConfig, logTo?: DestinationStream): Promise<ServedGateway> {
+export async function createServedGateway(
+  config: ServeConfig,
+  logTo: DestinationStream = pino.destination({ sync: false }),
+): Promise<ServedGateway> {
   const logger = createLogger(config.logLevel, logTo)
   const events = loggedEvents(logger)
   const sealer = createSealer(config.encryptionKeys)
@@ -50,12 +58,15 @@ export async function createServedGateway(config: ServeConfig, logTo?: Destinati
       if (guid !== null) events.emit({ type: 'record.unreadable', guid, reason, keyId })
     },
   })
-  const gateway = await assemble(config, logger, events, stores, journal)
+  const { auditHeads: heads } = stores
+  const audit = await openAudit({ config, output: logTo, heads, logger, clock: systemClock, random: systemRandom })
+  const gateway = await assemble(config, logger, events, stores, journal, audit)
   return {
     ...gateway,
     reload(next) {
       sealer.use(next.encryptionKeys)
       gateway.reload(next)
+      audit.reopen()
       return needRestart(config, next)
     },
   }
@@ -64,7 +75,7 @@ export async function createServedGateway(config: ServeConfig, logTo?: Destinati
 /** On the embedded store: all is gone when the process ends. */
 export async function createEmbeddedGateway(config: Config, logTo?: DestinationStream): Promise<Gateway> {
   const logger = createLogger(config.logLevel, logTo)
-  return await assemble(config, logger, loggedEvents(logger), createMemoryStores(systemClock), noJournal)
+  return await assemble(config, logger, loggedEvents(logger), createMemoryStores(systemClock), noJournal, noAudit)
 }
 
 async function assemble(
@@ -73,6 +84,7 @@ async function assemble(
   events: Events,
   stores: Stores,
   journal: Journal,
+  audit: AuditLog,
 ): Promise<Gateway & { reload(config: Config): void }> {
   const callers = createCallers(config, systemClock)
   const provider = createHealthTap({
@@ -85,7 +97,8 @@ async function assemble(
     clock: systemClock,
     random: systemRandom,
     slots: createSlots(config.providerMaxConcurrency),
-    events,
+    events: toAll(events, auditedEvents(audit)),
+    audit,
     logger,
     callers,
     provider,
@@ -94,6 +107,7 @@ async function assemble(
   })
   return {
     logger,
+    audit,
     listen: () => app.listen({ host: config.host, port: config.port }),
     reload(next) {
       callers.use(next)
@@ -104,7 +118,16 @@ async function assemble(
     async close() {
       await app.close()
       await provider.close()
+      await audit.close()
       await stores.close()
+    },
+  }
+}
+
+function toAll(...listeners: readonly Events[]): Events {
+  return {
+    emit(event) {
+      for (const listener of listeners) listener.emit(event)
     },
   }
 }

@@ -2,7 +2,7 @@
 /** The command line. Exit codes: 0 done, 1 failed, 2 asked for wrongly. */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { PERMISSIONS } from './callers/caller.ts'
-import { newCaller, newEncryptionKey } from './cli/keys.ts'
+import { newAuditKey, newCaller, newEncryptionKey } from './cli/keys.ts'
 import { ConfigError } from './config.ts'
 import { VERSION } from './version.ts'
 
@@ -62,7 +62,23 @@ program
 program
   .command('keygen')
   .description('Prints a new entry for ENCRYPTION_KEYS. Put it first to seal with it; keep the others to open.')
-  .action(() => print(newEncryptionKey()))
+  .option('--audit', 'a new AUDIT_KEY instead', false)
+  .action(({ audit }: { audit: boolean }) => print(audit ? newAuditKey() : newEncryptionKey()))
+
+program
+  .command('audit')
+  .description('The audit stream.')
+  .command('verify')
+  .description(
+    'Finds audit lines that were changed, removed or moved. Exit 1 where there are any. Needs AUDIT_KEY, or ENCRYPTION_KEYS; with REDIS_URL it also finds ends that were cut off.',
+  )
+  .argument('[file...]', 'older ones first; - is standard input; default: the file that AUDIT_LOG names')
+  .option('--partial', 'older files are gone: that the beginning is missing is no fault', false)
+  .option('--json', 'the findings as JSON', false)
+  .action(async (files: readonly string[], options: { partial: boolean; json: boolean }) => {
+    const { verifyAudit } = await import('./cli/audit.ts')
+    process.exitCode = await verifyAudit(files, options, print).catch(askedForWrongly)
+  })
 
 program
   .command('rotate-keys')
@@ -110,6 +126,12 @@ function wholeNumber(text: string, minimum: number, maximum: number): number {
 function callerName(text: string): string {
   if (/^[\w.-]{1,64}$/.test(text)) return text
   throw new InvalidArgumentError('It has to be 1 to 64 letters, digits and . _ -')
+}
+
+/** A setting or a file that is not there says nothing about the files that are. */
+function askedForWrongly(error: unknown): number {
+  process.stderr.write(`${error instanceof ConfigError ? error.message : explain(error)}\n`)
+  return 2
 }
 
 function print(line: string): void {

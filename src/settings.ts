@@ -1,5 +1,5 @@
 /** How the text of an environment variable becomes a setting. Pure: `config.ts` reads the environment. */
-import { createPrivateKey, createSecretKey, X509Certificate } from 'node:crypto'
+import { createPrivateKey, createSecretKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { type CallerEntry, type IssuerEntry, wrongCallers, wrongIssuers } from './callers/entries.ts'
 import { Secret } from './ports/secret.ts'
 import { parseRedisAddress, type RedisAddress } from './store/redis/connection.ts'
@@ -104,6 +104,11 @@ function encryptionKey(entry: string): EncryptionKey {
   const [, id, base64] = /^([A-Za-z0-9_-]{1,32}):([A-Za-z0-9+/_-]{43}=?)$/.exec(entry) ?? []
   if (id !== undefined && base64 !== undefined) return { id, key: createSecretKey(base64, 'base64') }
   throw new SettingError('has to be id:base64(32 bytes), comma-separated; make one with: npx healthtap-gateway keygen')
+}
+
+export const auditKey: Parse<KeyObject> = value => {
+  if (/^[A-Za-z0-9+/_-]{43}=?$/.test(value)) return createSecretKey(Buffer.from(value, 'base64'))
+  throw new SettingError('has to be base64(32 bytes); make one with: npx healthtap-gateway keygen --audit')
 }
 
 export const callers: Parse<readonly CallerEntry[]> = value => {

@@ -1,5 +1,6 @@
 /** The hosted callback: HealthTap sends the person's browser back to the gateway itself (RFC 6749, section 4.1.2). */
 import { Problem, type ProblemCode } from '../errors.ts'
+import type { Grant } from '../ports/records.ts'
 import type { Secret } from '../ports/secret.ts'
 import type { Authorizations } from './authorizations.ts'
 import type { Exchanges } from './exchange.ts'
@@ -14,6 +15,8 @@ export interface CallbackRequest {
 export interface CallbackResult {
   /** null: connected. */
   readonly problem: Problem | null
+  /** Who is connected; null: nobody. */
+  readonly grant: Grant | null
   /** Where the browser goes on to, with the `state` in it; null: nowhere, it is shown a page. */
   readonly returnTo: string | null
 }
@@ -45,14 +48,14 @@ export function createCallbacks(authorizations: Authorizations, exchanges: Excha
     if (code === null) throw new Problem('state_invalid', 'HealthTap sent neither a code nor an error along.')
     const returnTo = withState(waiting.returnTo, state)
     try {
-      await exchanges.exchange({ code, redirectUri: waiting.redirectUri, state })
-      return { problem: null, returnTo }
+      const { grant } = await exchanges.exchange({ code, redirectUri: waiting.redirectUri, state })
+      return { problem: null, grant, returnTo }
     } catch (failure) {
       const isDefinite =
         failure instanceof Problem && failure.code !== 'state_invalid' && !PASSING.includes(failure.code)
       if (!isDefinite) throw failure
       await authorizations.conclude(state, { error: failure.code })
-      return { problem: failure, returnTo }
+      return { problem: failure, grant: null, returnTo }
     }
   }
 
@@ -62,7 +65,7 @@ export function createCallbacks(authorizations: Authorizations, exchanges: Excha
       error === 'access_denied'
         ? new Problem('access_denied', 'The person chose Deny at HealthTap.')
         : new Problem('provider_response_invalid', 'HealthTap could not ask the person.', { upstream: { error } })
-    return { problem, returnTo: withState(authorization.returnTo, state) }
+    return { problem, grant: null, returnTo: withState(authorization.returnTo, state) }
   }
 
   return { complete }

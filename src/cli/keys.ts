@@ -8,6 +8,11 @@ export function newEncryptionKey(): string {
   return `k${day}-${randomBytes(3).toString('hex')}:${randomBytes(32).toString('base64')}`
 }
 
+/** 256 bits, for AUDIT_KEY. */
+export function newAuditKey(): string {
+  return randomBytes(32).toString('base64')
+}
+
 export function newCaller(name: string, permissions: readonly string[]): { apiKey: string; entry: CallerEntry } {
   const apiKey = `htgw_${randomBytes(32).toString('base64url')}`
   const entry = { name, key_sha256: hashApiKey(apiKey), permissions: permissions as CallerEntry['permissions'] }

@@ -1,5 +1,6 @@
 import { Redis } from 'ioredis'
 import t from 'tap'
+import { auditLinesIn } from '../support/audit.ts'
 import { startRedis } from '../support/redis.ts'
 import { startStack } from '../support/stack.ts'
 
@@ -52,6 +53,7 @@ t.test('no secret stands in a log line, an error, or the store', async t => {
     secrets.size >= 9 && stored.length >= 10 && errors.length >= 4 && logged.length >= 10,
     'there is something to find',
   )
+  t.ok(auditLinesIn(logged.join('')).length >= 15, 'also in the audit stream, which goes where the log goes')
   const places = { logs: logged.join(''), errors: errors.join(''), store: stored.join('\n') }
   for (const [place, text] of Object.entries(places)) {
     for (const secret of secrets) {

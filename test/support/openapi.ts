@@ -1,5 +1,6 @@
 import { pino } from 'pino'
 import { buildApp } from '../../src/app.ts'
+import { noAudit } from '../../src/audit/log.ts'
 import { createCallers } from '../../src/callers/callers.ts'
 import type { Config } from '../../src/config.ts'
 import { Secret } from '../../src/ports/secret.ts'
@@ -23,6 +24,7 @@ export async function openapiDocument(): Promise<string> {
     provider,
     stores: createMemoryStores(systemClock),
     journal: noJournal,
+    audit: noAudit,
   })
   const response = await app.inject('/openapi.json')
   await app.close()

@@ -21,6 +21,8 @@ export interface GatewayClient {
   readonly url: string
   get(path: string, apiKey?: string): Promise<Answer>
   send(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>
+  /** As after the audit file was renamed. */
+  reopenAudit(): void
   close(): Promise<void>
 }
 
@@ -90,6 +92,7 @@ export async function startStack(
     t.teardown(closeOnce)
     return {
       url,
+      reopenAudit: () => running.audit.reopen(),
       close: closeOnce,
       get: (path, apiKey = everything.apiKey) =>
         ask(url, 'GET', path, undefined, { authorization: `Bearer ${apiKey}` }),
@@ -120,5 +123,5 @@ async function ask(url: string, method: string, path: string, body: unknown, hea
   })
   const text = await response.text()
   const isJson = /json/.test(response.headers.get('content-type') ?? '')
-  return { status: response.status, headers: response.headers, body: isJson ? JSON.parse(text) : text }
+  return { status: response.status, headers: response.headers, body: isJson && text !== '' ? JSON.parse(text) : text }
 }

@@ -78,6 +78,8 @@ t.test('the least that is needed, and what goes without saying', async t => {
     redis: { kind: 'single', url: { secret: 'redis://127.0.0.1:6379' } },
     redisPrefix: 'htgw',
     journalDir: './journal',
+    auditLog: '-',
+    auditKey: null,
   })
   t.ok(Object.isFrozen(readConfig(LEAST)))
 })
@@ -142,6 +144,10 @@ const FORMS: Readonly<Record<string, { good: readonly string[]; bad: readonly st
       },
     ]),
   ),
+  AUDIT_KEY: {
+    good: [KEY.toString('base64'), KEY.toString('base64url')],
+    bad: [KEY.toString('hex'), 'c2hvcnQ=', `a:${KEY.toString('base64')}`],
+  },
   ENCRYPTION_KEYS: {
     good: [`a:${KEY.toString('base64')}`, `a:${KEY.toString('base64url')}, b:${randomBytes(32).toString('base64')}`],
     bad: ['a', KEY.toString('base64'), `a:${KEY.toString('hex')}`, 'a:c2hvcnQ=', `a b:${KEY.toString('base64')}`, ','],
@@ -348,10 +354,16 @@ t.test('settings that were read show no secret, however they are printed', async
   }
 })
 
+t.test('the audit key shows itself to nobody', async t => {
+  const config = readConfig({ ...LEAST, AUDIT_KEY: KEY.toString('base64'), AUDIT_LOG: '/var/log/audit.log' })
+  t.equal(config.auditLog, '/var/log/audit.log')
+  t.strictSame(config.auditKey?.export(), KEY)
+  t.notOk(inspect(config.auditKey, { depth: 9, showHidden: true }).includes(KEY.toString('hex').slice(0, 4)))
+})
+
 t.test('settings that do nothing yet are told', async t => {
   t.strictSame(settingsWithoutEffect(LEAST), [])
   t.strictSame(settingsWithoutEffect({ ...LEAST, AUDIT_LOG: 'x', METRICS_PORT: '1', PUBLIC_PORT: '' }), [
-    'AUDIT_LOG',
     'METRICS_PORT',
   ])
 })

@@ -1,8 +1,10 @@
+import type { AuditHeads } from '../../ports/audit-heads.ts'
 import type { Clock } from '../../ports/clock.ts'
 import type { RecordUnreadable, Stores } from '../../ports/store.ts'
 import { createCodec } from '../codec.ts'
 import { authorizationExpiry, exchangeExpiry, pauseExpiry } from '../expiry.ts'
 import type { Sealer } from '../sealing.ts'
+import { createRedisAuditHeads } from './audit-heads.ts'
 import { closeRedis, connectRedis, type RedisAddress } from './connection.ts'
 import { createRedisGrantStore } from './grants.ts'
 import { type Finding, inspectRedis } from './inspection.ts'
@@ -24,8 +26,12 @@ export interface RedisStoreOptions {
   readonly onUnreadable: (error: RecordUnreadable) => void
 }
 
+export interface RedisStores extends Stores {
+  readonly auditHeads: AuditHeads
+}
+
 /** Everything in Redis, secrets sealed. Begins to connect at once, and reconnects by itself. */
-export function createRedisStores(options: RedisStoreOptions): Stores {
+export function createRedisStores(options: RedisStoreOptions): RedisStores {
   const { clock, sealer } = options
   const client = connectRedis(options.address)
   client.on('error', options.onConnectionError)
@@ -73,6 +79,7 @@ export function createRedisStores(options: RedisStoreOptions): Stores {
       expiresAtMs: pauseExpiry,
       isUnderWay: () => false,
     }),
+    auditHeads: createRedisAuditHeads(client, keys.auditHeads),
     async ping() {
       // A read, since that is what a cluster or a server that is loading can refuse.
       await orUnavailable(() => client.exists(keys.due(keys.shards[0] ?? '')))

@@ -20,6 +20,8 @@ export interface Keys {
   pause(name: string): string
   /** Beside a record's key, on the same slot: the revision that the record had when it was removed. Names nobody. */
   gone(key: string): string
+  /** How far each audit stream has come. */
+  readonly auditHeads: string
   /** A pattern that all of these fit, for SCAN; other things may fit it, too. */
   readonly pattern: string
   /** Which record lies under a key; null: none of ours, or something else than a record. */
@@ -53,6 +55,7 @@ export function createKeys(prefix: string): Keys {
       const digest = createHash('sha256').update(key).digest('base64url')
       return `${prefix}:${/\{s\d+\}/.exec(key)?.[0]}:gone:${digest}`
     },
+    auditHeads: `${prefix}:audit:heads`,
     pattern: `${prefix}:{s*`,
     recordUnder(key) {
       if (!key.startsWith(`${prefix}:`)) return null

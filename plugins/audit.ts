@@ -1,0 +1,76 @@
+/**
+ * A line in the audit stream for each request that a route declares it for, written before the answer goes out: who hangs
+ * up before it comes has done what they asked for all the same.
+ */
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import type { RequestEvent } from '../src/audit/line.ts'
+import type { AuditLog } from '../src/audit/log.ts'
+import type { Caller } from '../src/callers/caller.ts'
+import type { Secret } from '../src/ports/secret.ts'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** What a request to this route is called in the audit stream. Every route under /v1 has one. */
+    audit?: RequestEvent
+  }
+  interface FastifyRequest {
+    /** What is answered, for the audit stream; null: nothing but what the path names. */
+    audited: Audited | null
+  }
+}
+
+export interface Audited {
+  readonly guid?: string
+  readonly version?: number
+  /** Given where a token is handed out, or taken in. */
+  readonly accessToken?: Secret
+}
+
+export default fp(
+  async (app: FastifyInstance, options: { audit: Pick<AuditLog, 'record'> }) => {
+    app.decorateRequest('audited', null)
+
+    app.addHook('onRoute', route => {
+      if (route.url.startsWith('/v1') && route.config?.audit === undefined) {
+        throw new Error(`The route ${route.url} does not say what it is called in the audit stream.`)
+      }
+    })
+
+    app.addHook('onSend', (request, reply, payload, done) => {
+      const event = request.routeOptions.config.audit
+      if (event !== undefined) options.audit.record({ event, ...factsOf(request, reply) })
+      done(null, payload)
+    })
+  },
+  { name: 'audit' },
+)
+
+/** Nothing of a query string or a body, and of a path what has the form of a guid. */
+function factsOf(request: FastifyRequest, reply: FastifyReply) {
+  const { audited, caller, problem } = request
+  return {
+    by: request.routeOptions.config.permission === undefined ? ('browser' as const) : ('caller' as const),
+    caller: whoIs(caller),
+    guid: audited?.guid ?? guidInPath(request.params),
+    version: audited?.version,
+    accessToken: audited?.accessToken,
+    requestId: request.id,
+    outcome: problem ?? ('ok' as const),
+    status: reply.statusCode,
+    remote: request.ip,
+  }
+}
+
+/** One of many workloads of an issuer is told by its subject too. */
+function whoIs(caller: Caller | null): string | undefined {
+  return caller?.subject ? `${caller.name}/${caller.subject}` : caller?.name
+}
+
+function guidInPath(params: unknown): string | undefined {
+  const guid = (params as { guid?: string } | null)?.guid
+  return guid !== undefined && GUID.test(guid) ? guid : undefined
+}
+
+/** Refused requests come here before their path is checked. */
+const GUID = /^[A-Za-z0-9._~-]{1,128}$/

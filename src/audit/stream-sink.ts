@@ -1,0 +1,69 @@
+import type { DestinationStream } from 'pino'
+import type { Clock } from '../ports/clock.ts'
+import type { Mark } from './line.ts'
+import { codeOf, type OnTrouble, type Sink } from './sink.ts'
+
+/** As pino's own destination: it says when all has been written, and goes on by itself after an error. */
+interface Draining {
+  on(event: 'drain', listener: () => void): void
+  on(event: 'error', listener: (error: Error) => void): void
+  flushSync(): void
+}
+
+/** How long the end of the process waits for whoever reads our output. */
+const FAREWELL_MS = 1_000
+
+/** Lines into the stream that the log goes to, since two writers on one output would tear each other's lines. */
+export function createStreamSink(options: {
+  readonly stream: DestinationStream
+  readonly clock: Clock
+  readonly onTrouble: OnTrouble
+}): Sink {
+  const { stream, clock } = options
+  const drains = isDraining(stream)
+  let last: Mark | null = null
+  let written: Mark | null = null
+  let trouble: string | null = null
+  let drained = () => {}
+
+  function tell(error: Error | null): void {
+    const before = trouble
+    trouble = error === null ? null : codeOf(error)
+    if ((before === null) !== (trouble === null)) options.onTrouble(error)
+  }
+
+  if (drains) {
+    stream.on('drain', () => {
+      written = last
+      tell(null)
+      drained()
+    })
+    stream.on('error', tell)
+  }
+
+  return {
+    hasRoom: () => true,
+    write({ text, mark }) {
+      last = mark
+      stream.write(text)
+      if (!drains) written = last
+    },
+    reopen() {},
+    written: () => written,
+    trouble: () => trouble,
+    async close() {
+      if (written === last || trouble !== null) return 0
+      const drain = new Promise<void>(resolve => {
+        drained = resolve
+      })
+      const done = new AbortController()
+      await Promise.race([drain, clock.sleep(FAREWELL_MS, done.signal)])
+      done.abort()
+      return 0
+    },
+  }
+}
+
+function isDraining(stream: object): stream is DestinationStream & Draining {
+  return 'flushSync' in stream && 'on' in stream
+}
