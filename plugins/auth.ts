@@ -36,11 +36,11 @@ export default fp(
         const detail = 'Send an API key that is listed in CALLERS: Authorization: Bearer <API key>.'
         throw new Problem('unauthorized', detail)
       }
+      request.caller = caller
       if (!may(caller, permission)) {
         reply.header('www-authenticate', `Bearer error="insufficient_scope", scope="${permission}"`)
         throw new Problem('forbidden', `The caller ${caller.name} lacks the permission ${permission}.`)
       }
-      request.caller = caller
     })
   },
   { name: 'auth' },

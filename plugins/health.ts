@@ -24,6 +24,7 @@ const health: FastifyPluginAsyncTypebox<HealthOptions> = async (app, options) =>
   app.get(
     '/health/live',
     {
+      config: { door: 'metrics' },
       schema: {
         operationId: 'getLiveness',
         tags: ['Running it'],
@@ -39,6 +40,7 @@ const health: FastifyPluginAsyncTypebox<HealthOptions> = async (app, options) =>
   app.get(
     '/health/ready',
     {
+      config: { door: 'metrics' },
       schema: {
         operationId: 'getReadiness',
         tags: ['Running it'],

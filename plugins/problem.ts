@@ -1,13 +1,21 @@
 /** Whatever goes wrong is answered as problem+json (RFC 9457), and says nothing that was not meant to be said. */
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { PROBLEMS, Problem } from '../src/errors.ts'
+import { PROBLEMS, Problem, type ProblemCode } from '../src/errors.ts'
 import { RecordUnreadable, StoreUnavailable } from '../src/ports/store.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** What was answered instead of what was asked for; null: nothing, yet. */
+    problemCode: ProblemCode | null
+  }
+}
 
 const STORE_RETRY_SECONDS = 1
 
 export default fp(
   async (app: FastifyInstance) => {
+    app.decorateRequest('problemCode', null)
     app.setErrorHandler((error: FastifyError, request, reply) => {
       const problem = problemFrom(error)
       if (problem.code === 'internal_error') request.log.error({ err: error }, 'internal error')
@@ -21,7 +29,8 @@ export default fp(
   { name: 'problem' },
 )
 
-function sendProblem(request: FastifyRequest, reply: FastifyReply, problem: Problem) {
+export function sendProblem(request: FastifyRequest, reply: FastifyReply, problem: Problem) {
+  request.problemCode = problem.code
   if (problem.retryAfterSeconds !== undefined) reply.header('retry-after', problem.retryAfterSeconds)
   return reply
     .code(problem.status)

@@ -12,6 +12,15 @@ const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'
 export interface Config {
   readonly host: string
   readonly port: number
+  /** null: no listener of its own; 0: any free port. */
+  readonly publicPort: number | null
+  readonly metricsPort: number | null
+  /** For each listener. */
+  readonly maxConnections: number
+  readonly maxConcurrentPerCaller: number
+  /** Requests a second, averaged over ten; 0: no limit. */
+  readonly rateLimitPerCaller: number
+  readonly rateLimitPerGuid: number
   readonly appId: string
   readonly appSecret: Secret
   readonly authorizeUrl: string
@@ -44,7 +53,7 @@ export interface ServeConfig extends Config {
 }
 
 /** Settings of the contract that this version does not act upon yet: setting one is worth a warning. */
-const NOT_YET = ['AUDIT_LOG', 'PUBLIC_PORT', 'METRICS_PORT'] as const
+const NOT_YET = ['AUDIT_LOG'] as const
 
 /** Every setting that is missing or wrong, by name. */
 export class ConfigError extends Error {
@@ -93,6 +102,12 @@ export function readConfig(environment: Environment = process.env): ServeConfig 
   const config: ServeConfig = {
     host: read('HOST', settings.text, '127.0.0.1'),
     port: read('PORT', settings.integer(0, 65_535), 3000),
+    publicPort: read<number | null>('PUBLIC_PORT', settings.integer(0, 65_535), null),
+    metricsPort: read<number | null>('METRICS_PORT', settings.integer(0, 65_535), null),
+    maxConnections: read('MAX_CONNECTIONS', settings.integer(1, 1_000_000), 10_000),
+    maxConcurrentPerCaller: read('MAX_CONCURRENT_PER_CALLER', settings.integer(1, 1_000_000), 1_000),
+    rateLimitPerCaller: read('RATE_LIMIT_PER_CALLER', settings.integer(0, 1_000_000), 0),
+    rateLimitPerGuid: read('RATE_LIMIT_PER_GUID', settings.integer(0, 1_000_000), 0),
     appId: read('HEALTHTAP_APP_ID', settings.text, required),
     appSecret: read('HEALTHTAP_APP_SECRET', settings.secret, required),
     authorizeUrl: read(

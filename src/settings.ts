@@ -114,12 +114,14 @@ export const callers: Parse<readonly CallerEntry[]> = value => {
   }
   const wrong = entries.flatMap((entry, index) => whatIsWrong(entry).map(message => `[${index}]${message}`))
   if (wrong.length > 0) throw new SettingError(wrong.join('; '))
-  return entries as CallerEntry[]
+  return entries.map(({ rate_limit: rateLimit, ...entry }) =>
+    rateLimit === undefined ? entry : { ...entry, rateLimit },
+  )
 }
 
 function whatIsWrong(entry: unknown): string[] {
   if (typeof entry !== 'object' || entry === null) return [' has to be an object']
-  const { name, key_sha256: hash, permissions, ...others } = entry as Record<string, unknown>
+  const { name, key_sha256: hash, permissions, rate_limit: rateLimit = 0, ...others } = entry as Record<string, unknown>
   const allowed = [...PERMISSIONS, '*'] as readonly unknown[]
   const isAllowed = Array.isArray(permissions) && permissions.every(permission => allowed.includes(permission))
   return [
@@ -128,6 +130,7 @@ function whatIsWrong(entry: unknown): string[] {
       : ['.name has to be 1 to 64 letters, digits, . _ -']),
     ...(typeof hash === 'string' && /^[0-9a-f]{64}$/i.test(hash) ? [] : ['.key_sha256 has to be 64 hex digits']),
     ...(isAllowed ? [] : [`.permissions has to be a list of ${allowed.join(', ')}`]),
+    ...(Number.isInteger(rateLimit) && Number(rateLimit) >= 0 ? [] : ['.rate_limit has to be a whole number']),
     ...Object.keys(others).map(field => `.${field} is not known`),
   ]
 }

@@ -16,6 +16,8 @@ export type Permission = (typeof PERMISSIONS)[number]
 export interface Caller {
   readonly name: string
   readonly permissions: readonly (Permission | '*')[]
+  /** Requests a second, averaged over ten; 0: no limit. Absent: `RATE_LIMIT_PER_CALLER`. */
+  readonly rateLimit?: number
 }
 
 export interface CallerEntry extends Caller {

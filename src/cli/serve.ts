@@ -11,7 +11,11 @@ export async function serve(): Promise<void> {
   const gateway = await createServedGateway(config)
   closeGracefully(gateway, config.providerTimeoutMs + GRACE_BEYOND_DEADLINE_MS)
   for (const name of settingsWithoutEffect()) gateway.logger.warn({ setting: name }, 'has no effect in this version')
-  gateway.logger.info({ address: await gateway.listen() }, 'ready')
+  if (config.rateLimitPerCaller === 0 && config.rateLimitPerGuid === 0) {
+    gateway.logger.info('no rate limits are set: see RATE_LIMIT_PER_CALLER and RATE_LIMIT_PER_GUID')
+  }
+  const address = await gateway.listen()
+  gateway.logger.info({ address, ...gateway.doors() }, 'ready')
 }
 
 /** On SIGTERM and SIGINT: no more requests, finish what is under way, store it, exit 0. */

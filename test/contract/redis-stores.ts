@@ -1,8 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { Clock } from '../../src/ports/clock.ts'
-import type { Stores } from '../../src/ports/store.ts'
 import { parseRedisAddress } from '../../src/store/redis/connection.ts'
-import { createRedisStores } from '../../src/store/redis/index.ts'
+import { createRedisStores, type RedisStores } from '../../src/store/redis/index.ts'
 import { createSealer, type EncryptionKey } from '../../src/store/sealing.ts'
 
 export const KEY: EncryptionKey = { id: 'k1', key: randomBytes(32) }
@@ -13,7 +12,11 @@ export interface StoreOptions {
 }
 
 /** Stores on a server of `startRedis`; connection trouble is what some tests are about, and is not reported. */
-export function openRedisStores(server: { readonly url: string }, clock: Clock, options: StoreOptions = {}): Stores {
+export function openRedisStores(
+  server: { readonly url: string },
+  clock: Clock,
+  options: StoreOptions = {},
+): RedisStores {
   const address = parseRedisAddress(server.url)
   if (address === null) throw new Error(`not an address: ${server.url}`)
   const sealer = createSealer(options.keys ?? [KEY])

@@ -41,6 +41,12 @@ t.test('the least that is needed, and what goes without saying', async t => {
   t.strictSame(config, {
     host: '127.0.0.1',
     port: 3000,
+    publicPort: null,
+    metricsPort: null,
+    maxConnections: 10_000,
+    maxConcurrentPerCaller: 1_000,
+    rateLimitPerCaller: 0,
+    rateLimitPerGuid: 0,
     appId: 'app-1',
     authorizeUrl: 'https://developers.healthtap.com/oauth/authorize',
     apiUrl: 'https://api.healthtap.com',
@@ -90,6 +96,12 @@ t.test('everything that is wrong is named at once, beside what is missing', asyn
 const IDENTITY = ['HEALTHTAP_AUTHORIZE_URL', 'HEALTHTAP_API_URL', 'HEALTHTAP_IDENTITY_URL']
 const FORMS: Readonly<Record<string, { good: readonly string[]; bad: readonly string[] }>> = {
   PORT: { good: ['0', '65535', '8080'], bad: ['65536', '-1', '80.5', '1e3', ' 80', 'http'] },
+  PUBLIC_PORT: { good: ['0', '8443'], bad: ['65536', 'none'] },
+  METRICS_PORT: { good: ['0', '9464'], bad: ['65536', 'none'] },
+  MAX_CONNECTIONS: { good: ['1', '1000000'], bad: ['0', '1000001', 'many'] },
+  MAX_CONCURRENT_PER_CALLER: { good: ['1', '1000000'], bad: ['0', '-1'] },
+  RATE_LIMIT_PER_CALLER: { good: ['0', '1000000'], bad: ['0.5', '10/s', '1000001'] },
+  RATE_LIMIT_PER_GUID: { good: ['0', '5'], bad: ['none', '-5'] },
   HEALTHTAP_TIMEOUT_MS: { good: ['100', '120000'], bad: ['99', '120001', '10s'] },
   PROVIDER_MAX_CONCURRENCY: { good: ['1', '1000'], bad: ['0', '1001'] },
   REFRESH_MARGIN_SECONDS: { good: ['0', '86400'], bad: ['86401', '-1', '1.5'] },
@@ -171,6 +183,9 @@ t.test('callers', async t => {
     [[{ ...CALLER, permissions: ['token:write'] }], /\[0\]\.permissions has to be a list of/],
     [[{ ...CALLER, permissions: '*' }], /\[0\]\.permissions has to be a list of/],
     [[{ ...CALLER, permission: [] }], /\[0\]\.permission is not known/],
+    [[{ ...CALLER, rate_limit: 1.5 }], /\[0\]\.rate_limit has to be a whole number/],
+    [[{ ...CALLER, rate_limit: '5' }], /\[0\]\.rate_limit has to be a whole number/],
+    [[{ ...CALLER, rate_limit: -1 }], /\[0\]\.rate_limit has to be a whole number/],
     [[{ name: '', key_sha256: 1 }], /\[0\]\.name.*\[0\]\.key_sha256.*\[0\]\.permissions/],
   ]
   for (const [callers, message] of bad) {
@@ -179,6 +194,8 @@ t.test('callers', async t => {
   }
   const all = [CALLER, { ...CALLER, name: 'ops', permissions: ['*'], key_sha256: HASH.toUpperCase() }]
   t.strictSame(readConfig({ ...LEAST, CALLERS: JSON.stringify(all) }).callers, all)
+  const limited = JSON.stringify([{ ...CALLER, rate_limit: 50 }])
+  t.strictSame(readConfig({ ...LEAST, CALLERS: limited }).callers, [{ ...CALLER, rateLimit: 50 }])
 })
 
 t.test('where Redis is', async t => {
@@ -260,8 +277,6 @@ t.test('no message quotes a value', async t => {
 
 t.test('settings that do nothing yet are told', async t => {
   t.strictSame(settingsWithoutEffect(LEAST), [])
-  t.strictSame(settingsWithoutEffect({ ...LEAST, AUDIT_LOG: 'x', METRICS_PORT: '1', PUBLIC_PORT: '' }), [
-    'AUDIT_LOG',
-    'METRICS_PORT',
-  ])
+  t.strictSame(settingsWithoutEffect({ ...LEAST, AUDIT_LOG: 'x', METRICS_PORT: '1' }), ['AUDIT_LOG'])
+  t.strictSame(settingsWithoutEffect({ ...LEAST, AUDIT_LOG: '' }), [])
 })

@@ -1,9 +1,11 @@
 import type { Clock } from '../../ports/clock.ts'
+import type { SharedCounts } from '../../ports/counts.ts'
 import type { Stores } from '../../ports/store.ts'
 import { createCodec } from '../codec.ts'
 import { authorizationExpiry, exchangeExpiry, pauseExpiry } from '../expiry.ts'
 import type { Sealer } from '../sealing.ts'
 import { closeRedis, connectRedis, type RedisAddress } from './connection.ts'
+import { createRedisCounts } from './counts.ts'
 import { createRedisGrantStore } from './grants.ts'
 import { type Finding, inspectRedis } from './inspection.ts'
 import { createKeys } from './keys.ts'
@@ -22,8 +24,12 @@ export interface RedisStoreOptions {
   readonly onFinding: (finding: Finding) => void
 }
 
+export interface RedisStores extends Stores {
+  readonly counts: SharedCounts
+}
+
 /** Everything in Redis, secrets sealed. Begins to connect at once, and reconnects by itself. */
-export function createRedisStores(options: RedisStoreOptions): Stores {
+export function createRedisStores(options: RedisStoreOptions): RedisStores {
   const { clock, sealer } = options
   const client = connectRedis(options.address)
   client.on('error', options.onConnectionError)
@@ -46,6 +52,7 @@ export function createRedisStores(options: RedisStoreOptions): Stores {
   }
 
   return {
+    counts: createRedisCounts({ keys, scripts: shared.scripts }),
     grants: createRedisGrantStore({ ...shared, keys }),
     authorizations: createRedisRecordStore({
       ...shared,

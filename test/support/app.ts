@@ -1,0 +1,48 @@
+/** The HTTP service in this process, on the embedded store, with a provider that says what the test wants and a clock that stands still. */
+import { pino } from 'pino'
+import type { Test } from 'tap'
+import { buildApp } from '../../src/app.ts'
+import type { Permission } from '../../src/callers/callers.ts'
+import { newCaller, newEncryptionKey } from '../../src/cli/keys.ts'
+import { type Environment, readConfig } from '../../src/config.ts'
+import { createMetrics } from '../../src/metrics.ts'
+import { createMemoryStores } from '../../src/store/memory.ts'
+import { noJournal } from '../../src/system/journal.ts'
+import { systemRandom } from '../../src/system/random.ts'
+import { createSlots } from '../../src/system/slots.ts'
+import { ManualClock } from './clock.ts'
+import { ScriptedProvider } from './provider.ts'
+
+export async function startApp(t: Test, settings: Environment = {}) {
+  const everything = newCaller('everything', ['*'])
+  const reader = newCaller('reader', ['grant:read'] satisfies Permission[])
+  const config = readConfig({
+    HEALTHTAP_APP_ID: 'app',
+    HEALTHTAP_APP_SECRET: 'app-secret',
+    HEALTHTAP_REDIRECT_URIS: 'https://app.example/cb',
+    REDIS_URL: 'redis://127.0.0.1:1',
+    ENCRYPTION_KEYS: newEncryptionKey(),
+    CALLERS: JSON.stringify([everything.entry, reader.entry]),
+    ...settings,
+  })
+  const clock = new ManualClock()
+  const provider = new ScriptedProvider()
+  const metrics = createMetrics()
+  const app = await buildApp(config, {
+    clock,
+    random: systemRandom,
+    slots: createSlots(8),
+    events: metrics.events,
+    logger: pino({ enabled: false }),
+    provider,
+    stores: createMemoryStores(clock),
+    journal: noJournal,
+    counts: null,
+    metrics,
+  })
+  await app.ready()
+  t.teardown(() => app.close())
+  const send = (method: 'GET' | 'POST', url: string, payload?: object, apiKey = everything.apiKey) =>
+    app.inject({ method, url, headers: { authorization: `Bearer ${apiKey}` }, ...(payload ? { payload } : {}) })
+  return { app, clock, provider, metrics, send, readerKey: reader.apiKey }
+}
