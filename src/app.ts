@@ -1,6 +1,7 @@
 /** The HTTP service, as a function: production, development and tests build this very app. */
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, Server } from 'node:http'
+import { TLSSocket } from 'node:tls'
 import helmet from '@fastify/helmet'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { Ajv, type Schema } from 'ajv'
@@ -78,6 +79,8 @@ export async function buildApp(config: Config, ports: AppPorts, limits: HttpLimi
   takeEmptyJson(app)
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id)
+    // RFC 6797, section 7.2: never over plain HTTP, where a proxy may serve other names than ours.
+    if (request.raw.socket instanceof TLSSocket) reply.header('strict-transport-security', HSTS)
   })
   app.addHook('onResponse', async (request, reply) => {
     const { method, routeOptions, caller } = request
@@ -150,6 +153,8 @@ function takeEmptyJson(app: FastifyInstance): void {
   })
 }
 
+/** A year. */
+const HSTS = 'max-age=31536000'
 /** Nothing of the API is a page; the pages bring their own policy. */
 const API_CSP = { defaultSrc: ["'none'"], frameAncestors: ["'none'"] }
 

@@ -33,7 +33,7 @@ export function httpLimits(maxConnections: number, longestAnswerMs: number): Htt
 }
 
 /** The request line and all headers. A code and a state, percent-encoded, take less than half of it. */
-export const MAX_HEADER_BYTES = 16 * 1024
+const MAX_HEADER_BYTES = 16 * 1024
 /** Of the request's target, path and query. */
 export const MAX_URL_LENGTH = 8 * 1024
 /** How long a client whose request could not be read may take to hear so. */

@@ -68,7 +68,8 @@ export const scopes: Parse<readonly string[]> = value => {
 
 export const origins: Parse<readonly string[]> = value => {
   const all = split(value, ',')
-  const isOrigin = (origin: string) => URL.canParse(origin) && new URL(origin).origin === origin
+  const isOrigin = (origin: string) =>
+    /^https?:/.test(origin) && URL.canParse(origin) && new URL(origin).origin === origin
   if (all.every(isOrigin)) return all
   throw new SettingError('has to be origins such as https://app.example.com, comma-separated, without a path')
 }

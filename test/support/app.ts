@@ -27,6 +27,7 @@ export async function startApp(t: Test, settings: Environment = {}) {
   })
   const clock = new ManualClock()
   const provider = new ScriptedProvider()
+  const stores = createMemoryStores(clock)
   const metrics = createMetrics()
   const app = await buildApp(config, {
     clock,
@@ -35,7 +36,7 @@ export async function startApp(t: Test, settings: Environment = {}) {
     events: metrics.events,
     logger: pino({ enabled: false }),
     provider,
-    stores: createMemoryStores(clock),
+    stores,
     journal: noJournal,
     counts: null,
     metrics,
@@ -44,5 +45,5 @@ export async function startApp(t: Test, settings: Environment = {}) {
   t.teardown(() => app.close())
   const send = (method: 'GET' | 'POST', url: string, payload?: object, apiKey = everything.apiKey) =>
     app.inject({ method, url, headers: { authorization: `Bearer ${apiKey}` }, ...(payload ? { payload } : {}) })
-  return { app, clock, provider, metrics, send, readerKey: reader.apiKey }
+  return { app, clock, provider, stores, metrics, send, readerKey: reader.apiKey }
 }

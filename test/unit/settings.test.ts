@@ -116,7 +116,15 @@ const FORMS: Readonly<Record<string, { good: readonly string[]; bad: readonly st
   REDIS_PREFIX: { good: ['htgw', 'a.b:c-d_1', 'x'.repeat(64)], bad: ['x'.repeat(65), '{tag}', 'a b', 'ü'] },
   RETURN_TO_ORIGINS: {
     good: ['https://app.example.com', 'https://a.example, http://localhost:3000'],
-    bad: ['https://app.example.com/', 'https://app.example.com/path', 'app.example.com', '*', 'null'],
+    bad: [
+      'https://app.example.com/',
+      'https://app.example.com/path',
+      'app.example.com',
+      '*',
+      'null',
+      'ftp://a.example',
+      'wss://a.example',
+    ],
   },
   HEALTHTAP_REDIRECT_URIS: {
     good: ['myapp://oauth/healthtap', 'https://a.example/x?y=1, myapp://oauth/healthtap,'],
