@@ -115,7 +115,7 @@ export function readConfig(environment: Environment = process.env): ServeConfig 
       settings.providerUrl,
       'https://developers.healthtap.com/oauth/authorize',
     ),
-    apiUrl: read('HEALTHTAP_API_URL', settings.providerUrl, 'https://api.healthtap.com'),
+    apiUrl: read('HEALTHTAP_API_URL', settings.baseUrl, 'https://api.healthtap.com'),
     identityUrl: read<string | null>('HEALTHTAP_IDENTITY_URL', settings.providerUrl, null),
     identityPointer: read('HEALTHTAP_IDENTITY_POINTER', settings.jsonPointer, '/guid'),
     redirectUris: read('HEALTHTAP_REDIRECT_URIS', settings.redirectUris, required),

@@ -48,6 +48,12 @@ export const providerUrl: Parse<string> = value => {
   throw new SettingError('has to be an https:// address (http:// only on this machine), without credentials in it')
 }
 
+/** As `providerUrl`, with paths to be added to it. */
+export const baseUrl: Parse<string> = value => {
+  if (!/[?#]/.test(value)) return providerUrl(value)
+  throw new SettingError('has to be an address without ? and #: paths are added to it')
+}
+
 function isLoopback(hostname: string): boolean {
   return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname)
 }

@@ -6,6 +6,7 @@ import type { Permission } from '../../src/callers/callers.ts'
 import { newCaller, newEncryptionKey } from '../../src/cli/keys.ts'
 import { type Environment, readConfig } from '../../src/config.ts'
 import { createMetrics } from '../../src/metrics.ts'
+import type { Provider } from '../../src/ports/provider.ts'
 import { createMemoryStores } from '../../src/store/memory.ts'
 import { noJournal } from '../../src/system/journal.ts'
 import { systemRandom } from '../../src/system/random.ts'
@@ -13,7 +14,8 @@ import { createSlots } from '../../src/system/slots.ts'
 import { ManualClock } from './clock.ts'
 import { ScriptedProvider } from './provider.ts'
 
-export async function startApp(t: Test, settings: Environment = {}) {
+/** `realProvider` absent: a scripted one. */
+export async function startApp(t: Test, settings: Environment = {}, realProvider?: Provider) {
   const everything = newCaller('everything', ['*'])
   const reader = newCaller('reader', ['grant:read'] satisfies Permission[])
   const config = readConfig({
@@ -35,7 +37,7 @@ export async function startApp(t: Test, settings: Environment = {}) {
     slots: createSlots(8),
     events: metrics.events,
     logger: pino({ enabled: false }),
-    provider,
+    provider: realProvider ?? provider,
     stores,
     journal: noJournal,
     counts: null,
@@ -43,7 +45,7 @@ export async function startApp(t: Test, settings: Environment = {}) {
   })
   await app.ready()
   t.teardown(() => app.close())
-  const send = (method: 'GET' | 'POST', url: string, payload?: object, apiKey = everything.apiKey) =>
+  const send = (method: 'GET' | 'POST' | 'PUT', url: string, payload?: object, apiKey = everything.apiKey) =>
     app.inject({ method, url, headers: { authorization: `Bearer ${apiKey}` }, ...(payload ? { payload } : {}) })
   return { app, clock, provider, stores, metrics, send, readerKey: reader.apiKey }
 }

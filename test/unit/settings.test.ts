@@ -142,8 +142,43 @@ const FORMS: Readonly<Record<string, { good: readonly string[]; bad: readonly st
     IDENTITY.map(name => [
       name,
       {
-        good: ['https://api.example.com/v1', 'http://127.0.0.1:4000', 'http://localhost:4000', 'http://[::1]:4000'],
-        bad: ['http://api.example.com', 'https://user:pass@api.example.com', 'ftp://a', 'api.example.com', '/v1'],
+        good: [
+          'https://api.example.com/v1',
+          'http://127.0.0.1:4000',
+          'http://localhost:4000',
+          'http://LOCALHOST',
+          'http://[::1]:4000',
+          'http://127.0.0.1/@evil.example',
+          // Other spellings of 127.0.0.1, which is where they lead.
+          'http://2130706433',
+          'http://0x7f.1',
+        ],
+        bad: [
+          'http://api.example.com',
+          'https://user:pass@api.example.com',
+          'ftp://a',
+          'api.example.com',
+          '/v1',
+          '//127.0.0.1',
+          'https://',
+          'http://127.0.0.1.evil.example',
+          'http://127.0.0.1:80@evil.example',
+          'http://localhost@evil.example',
+          'http://localhost.evil.example',
+          'http://localhost.',
+          'http://evil.example/127.0.0.1',
+          'http://evil.example#127.0.0.1',
+          'http://evil.example\\@127.0.0.1',
+          'http://0.0.0.0',
+          'http://[::]',
+          'http://[::ffff:8.8.8.8]',
+          'http://10.0.0.1',
+          'http://169.254.169.254',
+          'http://134744072',
+          'http://1270.0.0.1',
+          'file:///etc/passwd',
+          'javascript:alert(1)',
+        ],
       },
     ]),
   ),
@@ -157,6 +192,13 @@ t.test('each setting takes its own form, and no other', async t => {
   for (const [name, { good, bad }] of Object.entries(FORMS)) {
     for (const value of good) t.strictSame(problemsOf({ ...LEAST, [name]: value }), [], `${name}=${value}`)
     for (const value of bad) t.strictSame(wrong({ [name]: value }), [name], `${name}=${value} is refused`)
+  }
+})
+
+t.test('paths are added to the API address', async t => {
+  for (const url of ['https://api.example.com?', 'https://api.example.com/#', 'https://api.example.com/?x=/v1']) {
+    t.strictSame(wrong({ HEALTHTAP_API_URL: url }), ['HEALTHTAP_API_URL'], url)
+    t.strictSame(wrong({ HEALTHTAP_IDENTITY_URL: url }), [])
   }
 })
 
