@@ -256,10 +256,15 @@ t.test('whose tokens they are: what is no name is none', async t => {
   }
 })
 
+/** One of each kind, since each takes a gateway of its own: after a few of them a breaker would not ask any more. */
+const COSTLY =
+  /^(nothing|no content|HTML|compressed, unasked|tokens in a prototype|access_token: %22a%5C|an error of (no kind|the)|server|too many|a word|silence|farewell|half a word|another)/
+
 t.test('no answer but invalid_grant costs anybody their grant', async t => {
   const server = await startHostile(t)
-  for (const [name, reply, [tokens]] of CASES) {
-    if (tokens === 'ok' || tokens === 'rejected') continue
+  const costly = CASES.filter(([name]) => COSTLY.test(name))
+  t.equal(costly.length, 17)
+  for (const [name, reply] of costly) {
     server.answer(reply)
     const provider = healthTap(t, server, WAITS.test(name) ? 150 : 60_000)
     const { send, stores } = await startApp(t, {}, provider)
