@@ -26,6 +26,7 @@ const health: FastifyPluginAsyncTypebox<HealthOptions> = async (app, options) =>
   app.get(
     '/health/live',
     {
+      config: { door: 'metrics' },
       schema: {
         operationId: 'getLiveness',
         tags: ['Running it'],
@@ -41,6 +42,7 @@ const health: FastifyPluginAsyncTypebox<HealthOptions> = async (app, options) =>
   app.get(
     '/health/ready',
     {
+      config: { door: 'metrics' },
       schema: {
         operationId: 'getReadiness',
         tags: ['Running it'],

@@ -14,7 +14,9 @@ const tapIn: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker }) =
   app.get(
     '/tap-in/callback',
     {
-      config: { audit: 'tap_in.callback' },
+      config: { audit: 'tap_in.callback', door: 'public' },
+      // Who only asks for the headers, as link scanners do, does not spend a code.
+      exposeHeadRoute: false,
       attachValidation: true,
       errorHandler: (error: FastifyError, request, reply) => {
         const problem = problemFrom(error)

@@ -1,6 +1,7 @@
 /** The HTTP service, as a function: production, development and tests build this very app. */
 import { randomUUID } from 'node:crypto'
-import type { IncomingMessage } from 'node:http'
+import type { IncomingMessage, Server } from 'node:http'
+import { TLSSocket } from 'node:tls'
 import helmet from '@fastify/helmet'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { Ajv, type Schema } from 'ajv'
@@ -12,10 +13,15 @@ import Fastify, {
 } from 'fastify'
 import audit from '../plugins/audit.ts'
 import auth from '../plugins/auth.ts'
+import doors from '../plugins/doors.ts'
 import health from '../plugins/health.ts'
-import problem from '../plugins/problem.ts'
+import metrics from '../plugins/metrics.ts'
+import problem, { sendProblem } from '../plugins/problem.ts'
+import rateLimit from '../plugins/rate-limit.ts'
 import reach from '../plugins/reach.ts'
+import requestTarget from '../plugins/request-target.ts'
 import swagger from '../plugins/swagger.ts'
+import underWay from '../plugins/under-way.ts'
 import authorizations from '../routes/authorizations.ts'
 import grants from '../routes/grants.ts'
 import tapIn from '../routes/tap-in.ts'
@@ -26,6 +32,12 @@ import { createBroker } from './broker/broker.ts'
 import type { BrokerPorts } from './broker/context.ts'
 import type { Callers } from './callers/callers.ts'
 import type { Config, Tls } from './config.ts'
+import { createDoors } from './doors.ts'
+import { Problem } from './errors.ts'
+import { type HttpLimits, httpLimits, limitServer, refuseUnreadable, serverOptions } from './http-limits.ts'
+import { createRateLimits } from './limits/rate-limits.ts'
+import type { Metrics } from './metrics.ts'
+import type { SharedCounts } from './ports/counts.ts'
 import { sharedSchemas } from './schemas/index.ts'
 import { VERSION } from './version.ts'
 
@@ -33,6 +45,9 @@ export interface AppPorts extends BrokerPorts {
   readonly logger: FastifyBaseLogger
   readonly callers: Callers
   readonly audit: Pick<AuditLog, 'record' | 'trouble'>
+  readonly metrics: Metrics
+  /** Where replicas count requests together; null: there is one replica. */
+  readonly counts: SharedCounts | null
 }
 
 /** No request of the contract is larger; tokens, attributes and all. */
@@ -42,9 +57,27 @@ export const DRAIN_MS = 5_000
 /** The broker's lease is this much longer than the provider's deadline: time to commit. */
 const LEASE_BEYOND_DEADLINE_MS = 5_000
 
-/** The app renews in the background from when it is ready until it is closed. Ports are closed by who opened them. */
-export async function buildApp(config: Config, ports: AppPorts) {
-  const app = Fastify({
+/**
+ * The app renews in the background from when it is ready until it is closed. Ports are closed by who opened them. Its doors
+ * are opened by who listens. `limits` absent: as in production.
+ */
+export async function buildApp(config: Config, ports: AppPorts, limits: HttpLimits = limitsOf(config)) {
+  const app = Fastify<Server>({
+    http: serverOptions(limits),
+    keepAliveTimeout: limits.keepAliveTimeoutMs,
+    requestTimeout: limits.requestTimeoutMs,
+    connectionTimeout: limits.silenceMs,
+    clientErrorHandler: refuseUnreadable(ports.clock),
+    frameworkErrors: (_error, request, reply) => {
+      // Before any hook: an address that is not percent-encoded, or a part of it that is too long.
+      const errors = [{ path: 'path', message: 'cannot be read' }]
+      reply.headers({
+        'x-request-id': request.id,
+        'referrer-policy': 'no-referrer',
+        'x-content-type-options': 'nosniff',
+      })
+      return sendProblem(request, reply, new Problem('validation_failed', 'The address cannot be read.', { errors }))
+    },
     loggerInstance: ports.logger,
     bodyLimit: BODY_LIMIT_BYTES,
     requestIdHeader: false,
@@ -54,10 +87,13 @@ export async function buildApp(config: Config, ports: AppPorts) {
     ...(config.tls === null ? {} : { https: { ...secureContext(config.tls), ...TLS } }),
   } as FastifyServerOptions).withTypeProvider<TypeBoxTypeProvider>()
 
+  limitServer(app.server, limits)
   app.setValidatorCompiler(compileValidator())
   takeEmptyJson(app)
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id)
+    // RFC 6797, section 7.2: never over plain HTTP, where a proxy may serve other names than ours.
+    if (request.raw.socket instanceof TLSSocket) reply.header('strict-transport-security', HSTS)
   })
   app.addHook('onResponse', async (request, reply) => {
     const { method, routeOptions, caller } = request
@@ -66,9 +102,24 @@ export async function buildApp(config: Config, ports: AppPorts) {
   })
 
   await app.register(problem)
-  await app.register(helmet, { contentSecurityPolicy: { useDefaults: false, directives: API_CSP }, hsts: false })
-  await app.register(auth, { callers: ports.callers })
+  await app.register(helmet, {
+    contentSecurityPolicy: { useDefaults: false, directives: API_CSP },
+    hsts: false,
+    frameguard: { action: 'deny' },
+  })
+  await app.register(requestTarget)
+  await app.register(doors, { doors: createDoors(limits, ports.clock) })
   await app.register(audit, { audit: ports.audit })
+  await app.register(auth, { callers: ports.callers })
+  await app.register(underWay, { maxPerCaller: config.maxConcurrentPerCaller })
+  await app.register(rateLimit, {
+    limits: createRateLimits({
+      clock: ports.clock,
+      shared: ports.counts,
+      perCaller: config.rateLimitPerCaller,
+      perGuid: config.rateLimitPerGuid,
+    }),
+  })
   await app.register(swagger, { version: VERSION })
   for (const schema of sharedSchemas) app.addSchema(schema)
 
@@ -94,6 +145,7 @@ export async function buildApp(config: Config, ports: AppPorts) {
     trouble: broker.trouble,
     auditTrouble: ports.audit.trouble,
   })
+  await app.register(metrics, { metrics: ports.metrics })
   await app.register(reach, { broker })
   await app.register(authorizations, options)
   await app.register(grants, options)
@@ -105,7 +157,11 @@ export async function buildApp(config: Config, ports: AppPorts) {
   app.addHook('preClose', async () => {
     broker.retire()
     // A request that does not end, as one whose body never comes, must not use up the time that renewals need to end in.
-    setTimeout(() => app.server.closeAllConnections(), DRAIN_MS).unref()
+    const cutOff = () => {
+      app.server.closeAllConnections()
+      app.doors.cutOff()
+    }
+    setTimeout(cutOff, DRAIN_MS).unref()
   })
   app.addHook('onClose', () => broker.stop())
   return app
@@ -119,6 +175,11 @@ export function secureContext({ cert, key, clientCa }: Tls) {
   return { cert, key: key.reveal(), ...(clientCa === null ? {} : { ca: clientCa }) }
 }
 
+/** An exchange takes longest: it may wait for a code that somebody else has sent, and then ask whose tokens these are. */
+function limitsOf(config: Config): HttpLimits {
+  return httpLimits(config.maxConnections, 2 * (config.providerTimeoutMs + LEASE_BEYOND_DEADLINE_MS))
+}
+
 /** Many clients name a content type with every request: an empty body is none, and whoever needs one says so. */
 function takeEmptyJson(app: FastifyInstance): void {
   const parse = app.getDefaultJsonParser('error', 'error')
@@ -128,6 +189,8 @@ function takeEmptyJson(app: FastifyInstance): void {
   })
 }
 
+/** A year. */
+const HSTS = 'max-age=31536000'
 /** Nothing of the API is a page; the pages bring their own policy. */
 const API_CSP = { defaultSrc: ["'none'"], frameAncestors: ["'none'"] }
 

@@ -21,6 +21,15 @@ export interface Tls {
 export interface Config {
   readonly host: string
   readonly port: number
+  /** null: no listener of its own; 0: any free port. */
+  readonly publicPort: number | null
+  readonly metricsPort: number | null
+  /** For each listener. */
+  readonly maxConnections: number
+  readonly maxConcurrentPerCaller: number
+  /** Requests a second, averaged over ten; 0: no limit. */
+  readonly rateLimitPerCaller: number
+  readonly rateLimitPerGuid: number
   readonly appId: string
   readonly appSecret: Secret
   readonly authorizeUrl: string
@@ -69,9 +78,6 @@ export interface AuditConfig {
   readonly redis: RedisAddress | null
   readonly redisPrefix: string
 }
-
-/** Settings of the contract that this version does not act upon yet: setting one is worth a warning. */
-const NOT_YET = ['PUBLIC_PORT', 'METRICS_PORT'] as const
 
 /** Every setting that is missing or wrong, by name. */
 export class ConfigError extends Error {
@@ -145,6 +151,12 @@ export function readConfig(environment: Environment = process.env): ServeConfig 
   const config: ServeConfig = {
     host: read('HOST', settings.text, '127.0.0.1'),
     port: read('PORT', settings.integer(0, 65_535), 3000),
+    publicPort: read<number | null>('PUBLIC_PORT', settings.integer(0, 65_535), null),
+    metricsPort: read<number | null>('METRICS_PORT', settings.integer(0, 65_535), null),
+    maxConnections: read('MAX_CONNECTIONS', settings.integer(1, 1_000_000), 10_000),
+    maxConcurrentPerCaller: read('MAX_CONCURRENT_PER_CALLER', settings.integer(1, 1_000_000), 1_000),
+    rateLimitPerCaller: read('RATE_LIMIT_PER_CALLER', settings.integer(0, 1_000_000), 0),
+    rateLimitPerGuid: read('RATE_LIMIT_PER_GUID', settings.integer(0, 1_000_000), 0),
     appId: read('HEALTHTAP_APP_ID', settings.text, required),
     appSecret: read('HEALTHTAP_APP_SECRET', settings.secret, required),
     authorizeUrl: read(
@@ -152,7 +164,7 @@ export function readConfig(environment: Environment = process.env): ServeConfig 
       settings.providerUrl,
       'https://developers.healthtap.com/oauth/authorize',
     ),
-    apiUrl: read('HEALTHTAP_API_URL', settings.providerUrl, 'https://api.healthtap.com'),
+    apiUrl: read('HEALTHTAP_API_URL', settings.baseUrl, 'https://api.healthtap.com'),
     identityUrl: read<string | null>('HEALTHTAP_IDENTITY_URL', settings.providerUrl, null),
     identityPointer: read('HEALTHTAP_IDENTITY_POINTER', settings.jsonPointer, '/guid'),
     redirectUris: read('HEALTHTAP_REDIRECT_URIS', settings.redirectUris, required),
@@ -228,9 +240,4 @@ export function readAuditConfig(environment: Environment = process.env): AuditCo
   if (problems.length === 0 && !hasKey) problems.push('AUDIT_KEY is missing, and so is ENCRYPTION_KEYS')
   if (problems.length > 0) throw new ConfigError(problems)
   return config
-}
-
-/** Settings that are set and have no effect in this version. */
-export function settingsWithoutEffect(environment: Environment = process.env): readonly string[] {
-  return NOT_YET.filter(name => environment[name])
 }

@@ -1,18 +1,22 @@
 /** Puts the parts together: real clock, real provider, Redis or memory, and the app on top. What it opens, it closes. */
 import type { Server } from 'node:https'
-import { isDeepStrictEqual } from 'node:util'
 import { type DestinationStream, type Logger, pino } from 'pino'
-import { buildApp, secureContext } from './app.ts'
+import { type AppPorts, buildApp, secureContext } from './app.ts'
 import { auditedEvents } from './audit/events.ts'
 import { type AuditLog, noAudit } from './audit/log.ts'
 import { openAudit } from './audit/open.ts'
 import { createCallers } from './callers/callers.ts'
 import type { Config, ServeConfig } from './config.ts'
+import type { DoorAddresses, DoorPorts } from './doors.ts'
+import type { HttpLimits } from './http-limits.ts'
 import { createLogger, loggedEvents } from './logging.ts'
+import { createMetrics } from './metrics.ts'
+import type { SharedCounts } from './ports/counts.ts'
 import type { Events } from './ports/events.ts'
 import type { Journal } from './ports/journal.ts'
 import type { Stores } from './ports/store.ts'
 import { createHealthTap } from './provider/healthtap.ts'
+import { needRestart } from './reload.ts'
 import { createCodec } from './store/codec.ts'
 import { createMemoryStores } from './store/memory.ts'
 import { createRedisStores } from './store/redis/index.ts'
@@ -31,16 +35,19 @@ export interface Gateway {
   readonly logger: Logger
   /** Whoever renames its file says so. */
   readonly audit: Pick<AuditLog, 'reopen'>
-  /** Resolves with the address it listens on. */
+  /** Resolves with the address it listens on. Where a port cannot be had it closes again, and rejects. */
   listen(): Promise<string>
+  /** Those of the other listeners. */
+  doors(): DoorAddresses
   /** Finishes what is under way, stores what it brought, and lets go of everything. */
   close(): Promise<void>
 }
 
-/** As `serve` runs it: on Redis, with a journal. `logTo` absent: standard output. */
+/** As `serve` runs it: on Redis, with a journal. `logTo` absent: standard output; `limits` absent: those of production. */
 export async function createServedGateway(
   config: ServeConfig,
   logTo: DestinationStream = pino.destination({ sync: false }),
+  limits?: HttpLimits,
 ): Promise<ServedGateway> {
   const logger = createLogger(config.logLevel, logTo)
   const events = loggedEvents(logger)
@@ -58,9 +65,9 @@ export async function createServedGateway(
       if (guid !== null) events.emit({ type: 'record.unreadable', guid, reason, keyId })
     },
   })
-  const { auditHeads: heads } = stores
+  const { auditHeads: heads, counts } = stores
   const audit = await openAudit({ config, output: logTo, heads, logger, clock: systemClock, random: systemRandom })
-  const gateway = await assemble(config, logger, events, stores, journal, audit)
+  const gateway = await assemble(config, logger, events, { stores, journal, counts, audit }, limits)
   return {
     ...gateway,
     reload(next) {
@@ -75,52 +82,85 @@ export async function createServedGateway(
 /** On the embedded store: all is gone when the process ends. */
 export async function createEmbeddedGateway(config: Config, logTo?: DestinationStream): Promise<Gateway> {
   const logger = createLogger(config.logLevel, logTo)
-  return await assemble(config, logger, loggedEvents(logger), createMemoryStores(systemClock), noJournal, noAudit)
+  const kept = { stores: createMemoryStores(systemClock), journal: noJournal, counts: null, audit: noAudit }
+  return await assemble(config, logger, loggedEvents(logger), kept)
+}
+
+interface Kept {
+  readonly stores: Stores
+  readonly journal: Journal
+  readonly counts: SharedCounts | null
+  readonly audit: AuditLog
 }
 
 async function assemble(
   config: Config,
   logger: Logger,
   events: Events,
-  stores: Stores,
-  journal: Journal,
-  audit: AuditLog,
+  { stores, journal, counts, audit }: Kept,
+  limits?: HttpLimits,
 ): Promise<Gateway & { reload(config: Config): void }> {
   const callers = createCallers(config, systemClock)
+  const metrics = createMetrics()
   const provider = createHealthTap({
     ...config,
     redirectUri: config.redirectUris[0] ?? '',
     timeoutMs: config.providerTimeoutMs,
     connections: config.providerMaxConcurrency,
   })
-  const app = await buildApp(config, {
+  const ports: AppPorts = {
     clock: systemClock,
     random: systemRandom,
     slots: createSlots(config.providerMaxConcurrency),
-    events: toAll(events, auditedEvents(audit)),
+    events: toAll(events, auditedEvents(audit), metrics.events),
     audit,
     logger,
     callers,
     provider,
     stores,
     journal,
-  })
+    counts,
+    metrics,
+  }
+  const app = await buildApp(config, ports, limits)
+  let doors: DoorAddresses = {}
+
+  async function close(): Promise<void> {
+    await app.close()
+    await provider.close()
+    await audit.close()
+    await stores.close()
+  }
+
   return {
     logger,
     audit,
-    listen: () => app.listen({ host: config.host, port: config.port }),
+    async listen() {
+      try {
+        const address = await app.listen({ host: config.host, port: config.port })
+        doors = await app.doors.open(config.host, doorPorts(config), app.routing)
+        return address
+      } catch (error) {
+        // It renews already: what is under way must not get lost with the process.
+        await close()
+        throw error
+      }
+    },
+    doors: () => doors,
     reload(next) {
       callers.use(next)
       provider.useSecret(next.appSecret)
       logger.level = next.logLevel
       if (config.tls !== null && next.tls !== null) (app.server as Server).setSecureContext(secureContext(next.tls))
     },
-    async close() {
-      await app.close()
-      await provider.close()
-      await audit.close()
-      await stores.close()
-    },
+    close,
+  }
+}
+
+function doorPorts({ publicPort, metricsPort }: Config): DoorPorts {
+  return {
+    ...(publicPort === null ? {} : { public: publicPort }),
+    ...(metricsPort === null ? {} : { metrics: metricsPort }),
   }
 }
 
@@ -130,14 +170,4 @@ function toAll(...listeners: readonly Events[]): Events {
       for (const listener of listeners) listener.emit(event)
     },
   }
-}
-
-const RELOADED: readonly (keyof ServeConfig)[] = ['appSecret', 'callers', 'encryptionKeys', 'jwtIssuers', 'logLevel']
-
-function needRestart(before: ServeConfig, after: ServeConfig): readonly string[] {
-  const others = (Object.keys(after) as (keyof ServeConfig)[]).filter(
-    name => name !== 'tls' && !RELOADED.includes(name),
-  )
-  const isTlsTurned = (before.tls === null) !== (after.tls === null)
-  return [...others.filter(name => !isDeepStrictEqual(before[name], after[name])), ...(isTlsTurned ? ['tls'] : [])]
 }

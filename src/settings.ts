@@ -49,6 +49,12 @@ export const providerUrl: Parse<string> = value => {
   throw new SettingError('has to be an https:// address (http:// only on this machine), without credentials in it')
 }
 
+/** As `providerUrl`, with paths to be added to it. */
+export const baseUrl: Parse<string> = value => {
+  if (!/[?#]/.test(value)) return providerUrl(value)
+  throw new SettingError('has to be an address without ? and #: paths are added to it')
+}
+
 function isLoopback(hostname: string): boolean {
   return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname)
 }
@@ -69,7 +75,8 @@ export const scopes: Parse<readonly string[]> = value => {
 
 export const origins: Parse<readonly string[]> = value => {
   const all = split(value, ',')
-  const isOrigin = (origin: string) => URL.canParse(origin) && new URL(origin).origin === origin
+  const isOrigin = (origin: string) =>
+    /^https?:/.test(origin) && URL.canParse(origin) && new URL(origin).origin === origin
   if (all.every(isOrigin)) return all
   throw new SettingError('has to be origins such as https://app.example.com, comma-separated, without a path')
 }

@@ -147,11 +147,20 @@ function checkScope(allowed: readonly string[], scope: string): void {
 }
 
 function checkReturnTo(origins: readonly string[], returnTo: string | undefined): void {
-  if (returnTo === undefined) return
-  const url = URL.canParse(returnTo) ? new URL(returnTo) : null
-  const isAllowed = url !== null && origins.includes(url.origin) && url.username === '' && url.password === ''
-  if (isAllowed) return
+  if (returnTo === undefined || isReturnAllowed(origins, returnTo)) return
   throw new Problem('return_to_not_allowed', 'The origin of return_to is not one of RETURN_TO_ORIGINS.', {
     errors: [{ path: '/return_to', message: 'has an origin that is not configured' }],
   })
+}
+
+/**
+ * Whether a browser may be sent there. What browsers and other parsers read differently (white space, control characters,
+ * backslashes, a name before the host) is refused whatever it would come to; so is all that is no web address: the `origin`
+ * of a `blob:` address is that of whoever made it.
+ */
+export function isReturnAllowed(origins: readonly string[], returnTo: string): boolean {
+  if (/[\s\p{Cc}\\]/u.test(returnTo) || !URL.canParse(returnTo)) return false
+  const { protocol, origin, username, password } = new URL(returnTo)
+  const isWeb = protocol === 'https:' || protocol === 'http:'
+  return isWeb && username === '' && password === '' && origins.includes(origin)
 }

@@ -85,7 +85,7 @@ export function createBroker(settings: BrokerSettings, ports: BrokerPorts): Brok
 
   return {
     authorizations,
-    callbacks: createCallbacks(authorizations, exchanges),
+    callbacks: createCallbacks(authorizations, exchanges, context.client.returnToOrigins),
     exchanges,
     provisionings,
     tokens,

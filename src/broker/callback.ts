@@ -1,8 +1,8 @@
 /** The hosted callback: HealthTap sends the person's browser back to the gateway itself (RFC 6749, section 4.1.2). */
 import { Problem, type ProblemCode } from '../errors.ts'
-import type { Grant } from '../ports/records.ts'
+import type { Authorization, Grant } from '../ports/records.ts'
 import type { Secret } from '../ports/secret.ts'
-import type { Authorizations } from './authorizations.ts'
+import { type Authorizations, isReturnAllowed } from './authorizations.ts'
 import type { Exchanges } from './exchange.ts'
 
 export interface CallbackRequest {
@@ -41,12 +41,17 @@ const KNOWN_ERRORS = [
 ]
 const PASSING: readonly ProblemCode[] = ['provider_unavailable', 'client_misconfigured', 'store_unavailable']
 
-export function createCallbacks(authorizations: Authorizations, exchanges: Exchanges): Callbacks {
+/** `returnToOrigins`: as they are configured now, which counts, and not what was allowed when the authorization was begun. */
+export function createCallbacks(
+  authorizations: Authorizations,
+  exchanges: Exchanges,
+  returnToOrigins: readonly string[],
+): Callbacks {
   async function complete({ state, code, error }: CallbackRequest): Promise<CallbackResult> {
     if (error !== null) return await refused(state, KNOWN_ERRORS.includes(error) ? error : 'server_error')
     const waiting = await authorizations.waiting(state)
     if (code === null) throw new Problem('state_invalid', 'HealthTap sent neither a code nor an error along.')
-    const returnTo = withState(waiting.returnTo, state)
+    const returnTo = wayBack(waiting)
     try {
       const { grant } = await exchanges.exchange({ code, redirectUri: waiting.redirectUri, state })
       return { problem: null, grant, returnTo }
@@ -65,14 +70,17 @@ export function createCallbacks(authorizations: Authorizations, exchanges: Excha
       error === 'access_denied'
         ? new Problem('access_denied', 'The person chose Deny at HealthTap.')
         : new Problem('provider_response_invalid', 'HealthTap could not ask the person.', { upstream: { error } })
-    return { problem, grant: null, returnTo: withState(authorization.returnTo, state) }
+    return { problem, grant: null, returnTo: wayBack(authorization) }
+  }
+
+  function wayBack({ returnTo, state }: Pick<Authorization, 'returnTo' | 'state'>): string | null {
+    return returnTo !== null && isReturnAllowed(returnToOrigins, returnTo) ? withState(returnTo, state) : null
   }
 
   return { complete }
 }
 
-function withState(returnTo: string | null, state: string): string | null {
-  if (returnTo === null) return null
+function withState(returnTo: string, state: string): string {
   const url = new URL(returnTo)
   url.searchParams.set('state', state)
   return url.href

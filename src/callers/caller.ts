@@ -19,6 +19,8 @@ export interface Caller {
   /** Which workload of the issuer it is, where the entry is for all of them; else null. */
   readonly subject: string | null
   readonly permissions: readonly (Permission | '*')[]
+  /** Requests a second, averaged over ten; 0: no limit; null: `RATE_LIMIT_PER_CALLER`. */
+  readonly rateLimit: number | null
   /** It gets tokens of these scopes alone; null: of any. */
   readonly scopes: readonly string[] | null
   /** It reaches these people alone; null: all. */
@@ -30,11 +32,12 @@ export function may(caller: Caller, permission: Permission): boolean {
 }
 
 /** What an entry of CALLERS says of the caller, however it shows who it is. */
-export function callerOf({ name, permissions, scopes, guids }: CallerEntry): Caller {
+export function callerOf({ name, permissions, rate_limit: rateLimit, scopes, guids }: CallerEntry): Caller {
   return {
     name,
     subject: null,
     permissions,
+    rateLimit: rateLimit ?? null,
     scopes: scopes ?? null,
     guids: guids === undefined ? null : new Set(guids),
   }

@@ -64,6 +64,10 @@ export const CallerEntry = Type.Object(
         { additionalProperties: false, minProperties: 1, maxProperties: 1, title: 'has to be {"subject"} or {"san"}' },
       ),
     ),
+    /** Requests a second, averaged over ten; 0: no limit. Absent: RATE_LIMIT_PER_CALLER. */
+    rate_limit: Type.Optional(
+      Type.Integer({ minimum: 0, maximum: 1_000_000, title: 'has to be a whole number, 0 for no limit' }),
+    ),
     scopes: Type.Optional(list(text('has to be a scope'), 'has to be a list of scopes')),
     guids: Type.Optional(list(text('has to be a guid'), 'has to be a list of guids')),
   },

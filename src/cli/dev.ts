@@ -35,6 +35,12 @@ export async function dev(options: DevArguments): Promise<void> {
   const config: Config = {
     host: HOST,
     port: options.port,
+    publicPort: null,
+    metricsPort: null,
+    maxConnections: 10_000,
+    maxConcurrentPerCaller: 1_000,
+    rateLimitPerCaller: 0,
+    rateLimitPerGuid: 0,
     appId,
     appSecret: new Secret(appSecret),
     authorizeUrl: `${sandbox.url}/oauth/authorize`,

@@ -1,6 +1,6 @@
 import closeWithGrace from 'close-with-grace'
 import { DRAIN_MS } from '../app.ts'
-import { ConfigError, readConfig, settingsWithoutEffect } from '../config.ts'
+import { ConfigError, readConfig } from '../config.ts'
 import { createServedGateway, type Gateway, type ServedGateway } from '../gateway.ts'
 
 /** Long enough for requests, and for renewals under way: the provider's deadline, and a while to store what they brought. */
@@ -12,8 +12,11 @@ export async function serve(): Promise<void> {
   const gateway = await createServedGateway(config)
   closeGracefully(gateway, config.providerTimeoutMs + GRACE_BEYOND_DEADLINE_MS)
   process.on('SIGHUP', () => reload(gateway))
-  for (const name of settingsWithoutEffect()) gateway.logger.warn({ setting: name }, 'has no effect in this version')
-  gateway.logger.info({ address: await gateway.listen() }, 'ready')
+  if (config.rateLimitPerCaller === 0 && config.rateLimitPerGuid === 0) {
+    gateway.logger.info('no rate limits are set: see RATE_LIMIT_PER_CALLER and RATE_LIMIT_PER_GUID')
+  }
+  const address = await gateway.listen()
+  gateway.logger.info({ address, ...gateway.doors() }, 'ready')
 }
 
 /** Settings that come from files are read again. What is wrong with them is told, and those of before stay. */

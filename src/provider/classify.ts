@@ -35,17 +35,19 @@ const OAUTH_ERRORS: Readonly<Record<string, Kind>> = {
   insufficient_scope: 'refused',
 }
 
-/** A guid is part of addresses and keys: what does not look like one is none. */
-const GUID = /^[A-Za-z0-9._~-]{1,128}$/
+/** A guid is part of addresses and keys: what does not look like one is none, and neither is a step in a path. */
+const GUID = /^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,128}$/
+/** RFC 6749, section 3.3; loosely, since what a provider has granted is granted. */
+const SCOPE = /^[\x20-\x7e]{0,2000}$/
 const LONGEST_LIFETIME_SECONDS = 10 * 365 * 86_400
 
 /** Answers of the token endpoint, and of provisioning, which brings a token too. */
 export function classifyTokenAnswer(operation: Operation, answer: Answer): Outcome<TokenAnswer> {
   const body = parseObject(answer.body)
-  const failure = failureOf(operation, answer, body)
-  if (failure !== null) return failure
-  const token = body === null ? null : tokenAnswerOf(body)
-  return token === null ? unreadable(answer) : { kind: 'ok', value: token }
+  const token = body === null || !isSuccess(answer) ? null : tokenAnswerOf(body)
+  // A pair that came is kept, whatever else is said beside it: the one before may be dead by now.
+  if (token !== null) return { kind: 'ok', value: token }
+  return failureOf(operation, answer, body) ?? unreadable(answer)
 }
 
 /** RFC 7009, section 2.2: 200 for every token that is not valid any more; the body does not matter. */
@@ -61,6 +63,10 @@ export function classifyIdentity(answer: Answer, pointer: string): Outcome<strin
   return body === null ? unreadable(answer) : { kind: 'ok', value: guidOf(resolvePointer(body, pointer)) }
 }
 
+function isSuccess({ status }: Answer): boolean {
+  return status >= 200 && status < 300
+}
+
 function failureOf(
   operation: Operation,
   answer: Answer,
@@ -72,20 +78,20 @@ function failureOf(
   const kind = upstream.error === undefined ? undefined : OAUTH_ERRORS[upstream.error]
   if (kind === 'unavailable') return { kind, upstream, retryAfterSeconds }
   if (kind !== undefined) return { kind, upstream }
-  if (status >= 200 && status < 300) return null
+  if (isSuccess(answer)) return null
   if (status === 429) return { kind: 'unavailable', upstream, retryAfterSeconds }
   if (status >= 500) return { kind: 'unknown', upstream, settled: true, unreadable: false, retryAfterSeconds }
-  if (operation === 'users' && isNameTaken(status, body)) return { kind: 'conflict', upstream }
+  if (operation === 'users' && isNameTaken(answer, body)) return { kind: 'conflict', upstream }
   // Provisioning lies behind HTTP Basic alone: there, 401 is about our credentials. The token endpoint always says more.
   if (operation === 'users' && status === 401) return { kind: 'client_refused', upstream }
   return { kind: 'refused', upstream }
 }
 
 /** A taken name is documented nowhere: a conflict says it, and so does an unprocessable username. */
-function isNameTaken(status: number, body: Readonly<Record<string, unknown>> | null): boolean {
-  if (status === 409) return true
-  if (status !== 422 && status !== 400) return false
-  const text = JSON.stringify(body ?? {}).toLowerCase()
+function isNameTaken(answer: Answer, body: Readonly<Record<string, unknown>> | null): boolean {
+  if (answer.status === 409) return true
+  if ((answer.status !== 422 && answer.status !== 400) || body === null) return false
+  const text = answer.body.toLowerCase()
   return text.includes('taken') || text.includes('exist')
 }
 
@@ -107,14 +113,15 @@ function withoutSecrets(text: string): string {
 function tokenAnswerOf(body: Readonly<Record<string, unknown>>): TokenAnswer | null {
   const { access_token: accessToken, refresh_token: refreshToken, token_type: tokenType, scope } = body
   if (!isToken(accessToken) || !isToken(refreshToken)) return null
-  if (tokenType !== undefined && String(tokenType).toLowerCase() !== 'bearer') return null
+  const isBearer = typeof tokenType === 'string' && tokenType.toLowerCase() === 'bearer'
+  if (tokenType !== undefined && !isBearer) return null
   return {
     pair: { accessToken: new Secret(accessToken), refreshToken: new Secret(refreshToken) },
     expiresInSeconds: lifetimeOf(body.expires_in),
     // 0 is said of refresh tokens that do not expire.
     refreshTokenExpiresInSeconds:
       lifetimeOf(body.refresh_token_expires_in) || lifetimeOf(body.refresh_expires_in) || null,
-    scope: typeof scope === 'string' && scope.length <= 2_000 ? scope : null,
+    scope: typeof scope === 'string' && SCOPE.test(scope) ? scope : null,
     guid: guidOf(body.guid),
   }
 }
@@ -132,7 +139,8 @@ function lifetimeOf(value: unknown): number | null {
 }
 
 function guidOf(value: unknown): string | null {
-  const text = typeof value === 'number' ? String(value) : value
+  // A number that is not exact in JavaScript would be somebody else's.
+  const text = Number.isSafeInteger(value) ? String(value) : value
   return typeof text === 'string' && GUID.test(text) ? text : null
 }
 
@@ -176,6 +184,7 @@ function resolvePointer(document: unknown, pointer: string): unknown {
   const names = pointer.split('/').slice(1)
   return names.reduce<unknown>((value, name) => {
     const field = name.replaceAll('~1', '/').replaceAll('~0', '~')
-    return typeof value === 'object' && value !== null ? (value as Record<string, unknown>)[field] : undefined
+    const isThere = typeof value === 'object' && value !== null && Object.hasOwn(value, field)
+    return isThere ? (value as Record<string, unknown>)[field] : undefined
   }, document)
 }

@@ -75,7 +75,13 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
     try {
       const response = await request(url, {
         ...init,
-        headers: { ...init.headers, accept: 'application/json', 'user-agent': 'healthtap-gateway' },
+        // Nothing compressed: it would be as large as it likes once it is open, and a new pair in it is worth more than bytes.
+        headers: {
+          ...init.headers,
+          accept: 'application/json',
+          'accept-encoding': 'identity',
+          'user-agent': 'healthtap-gateway',
+        },
         dispatcher: agent,
         signal: AbortSignal.timeout(timeoutMs),
       })

@@ -10,8 +10,10 @@ export function ref<T extends TSchema>(schema: T & { $id?: string }) {
   return Type.Unsafe<Static<T>>({ $ref: `${schema.$id}#` })
 }
 
+export const GUID_PATTERN = '^[A-Za-z0-9._~-]{1,128}$'
+
 export const Guid = Type.String({
-  pattern: '^[A-Za-z0-9._~-]{1,128}$',
+  pattern: GUID_PATTERN,
   description: 'The HealthTap user, as HealthTap names them: the key of everything the gateway knows.',
   examples: [exampleGuid],
 })

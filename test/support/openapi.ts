@@ -3,6 +3,7 @@ import { buildApp } from '../../src/app.ts'
 import { noAudit } from '../../src/audit/log.ts'
 import { createCallers } from '../../src/callers/callers.ts'
 import type { Config } from '../../src/config.ts'
+import { createMetrics } from '../../src/metrics.ts'
 import { Secret } from '../../src/ports/secret.ts'
 import { createHealthTap } from '../../src/provider/healthtap.ts'
 import { createMemoryStores } from '../../src/store/memory.ts'
@@ -25,6 +26,8 @@ export async function openapiDocument(): Promise<string> {
     stores: createMemoryStores(systemClock),
     journal: noJournal,
     audit: noAudit,
+    counts: null,
+    metrics: createMetrics(),
   })
   const response = await app.inject('/openapi.json')
   await app.close()
@@ -35,6 +38,12 @@ export async function openapiDocument(): Promise<string> {
 const config: Config = {
   host: '127.0.0.1',
   port: 0,
+  publicPort: null,
+  metricsPort: null,
+  maxConnections: 10_000,
+  maxConcurrentPerCaller: 1_000,
+  rateLimitPerCaller: 0,
+  rateLimitPerGuid: 0,
   appId: 'app',
   appSecret: new Secret('secret'),
   authorizeUrl: 'http://127.0.0.1:1/oauth/authorize',

@@ -8,7 +8,9 @@ import { type SandboxDriver, startDriven } from '../../sandbox/driver.ts'
 import type { Permission } from '../../src/callers/caller.ts'
 import { newCaller, newEncryptionKey } from '../../src/cli/keys.ts'
 import { readConfig } from '../../src/config.ts'
+import type { DoorAddresses } from '../../src/doors.ts'
 import { createServedGateway } from '../../src/gateway.ts'
+import type { HttpLimits } from '../../src/http-limits.ts'
 
 export interface Answer {
   readonly status: number
@@ -19,6 +21,7 @@ export interface Answer {
 
 export interface GatewayClient {
   readonly url: string
+  readonly doors: DoorAddresses
   get(path: string, apiKey?: string): Promise<Answer>
   send(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>
   /** As after the audit file was renamed. */
@@ -37,7 +40,7 @@ export interface Stack {
   /** Everything that the gateways have logged, at `trace`. */
   readonly logged: string[]
   /** Another replica. */
-  gateway(settings?: Record<string, string>): Promise<GatewayClient>
+  gateway(settings?: Record<string, string>, limits?: HttpLimits): Promise<GatewayClient>
 }
 
 const PERMISSIONS = ['authorize', 'provision', 'token:read', 'token:refresh', 'grant:read', 'grant:write'] as const
@@ -80,8 +83,8 @@ export async function startStack(
     ...settings,
   }
 
-  async function gateway(more: Record<string, string> = {}): Promise<GatewayClient> {
-    const running = await createServedGateway(readConfig({ ...environment, ...more }), logTo)
+  async function gateway(more: Record<string, string> = {}, limits?: HttpLimits): Promise<GatewayClient> {
+    const running = await createServedGateway(readConfig({ ...environment, ...more }), logTo, limits)
     const url = await running.listen()
     let isClosed = false
     const closeOnce = async () => {
@@ -93,6 +96,7 @@ export async function startStack(
     return {
       url,
       reopenAudit: () => running.audit.reopen(),
+      doors: running.doors(),
       close: closeOnce,
       get: (path, apiKey = everything.apiKey) =>
         ask(url, 'GET', path, undefined, { authorization: `Bearer ${apiKey}` }),

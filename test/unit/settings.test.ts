@@ -3,7 +3,7 @@ import { format, inspect } from 'node:util'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { hashApiKey } from '../../src/callers/api-keys.ts'
-import { ConfigError, type Environment, readConfig, settingsWithoutEffect } from '../../src/config.ts'
+import { ConfigError, type Environment, readConfig } from '../../src/config.ts'
 import { told } from '../contract/records.ts'
 import { selfSigned } from '../support/certificates.ts'
 
@@ -54,6 +54,12 @@ t.test('the least that is needed, and what goes without saying', async t => {
   t.strictSame(told(config), {
     host: '127.0.0.1',
     port: 3000,
+    publicPort: null,
+    metricsPort: null,
+    maxConnections: 10_000,
+    maxConcurrentPerCaller: 1_000,
+    rateLimitPerCaller: 0,
+    rateLimitPerGuid: 0,
     appId: 'app-1',
     authorizeUrl: 'https://developers.healthtap.com/oauth/authorize',
     apiUrl: 'https://api.healthtap.com',
@@ -107,6 +113,12 @@ t.test('everything that is wrong is named at once, beside what is missing', asyn
 const IDENTITY = ['HEALTHTAP_AUTHORIZE_URL', 'HEALTHTAP_API_URL', 'HEALTHTAP_IDENTITY_URL']
 const FORMS: Readonly<Record<string, { good: readonly string[]; bad: readonly string[] }>> = {
   PORT: { good: ['0', '65535', '8080'], bad: ['65536', '-1', '80.5', '1e3', ' 80', 'http'] },
+  PUBLIC_PORT: { good: ['0', '8443'], bad: ['65536', 'none'] },
+  METRICS_PORT: { good: ['0', '9464'], bad: ['65536', 'none'] },
+  MAX_CONNECTIONS: { good: ['1', '1000000'], bad: ['0', '1000001', 'many'] },
+  MAX_CONCURRENT_PER_CALLER: { good: ['1', '1000000'], bad: ['0', '-1'] },
+  RATE_LIMIT_PER_CALLER: { good: ['0', '1000000'], bad: ['0.5', '10/s', '1000001'] },
+  RATE_LIMIT_PER_GUID: { good: ['0', '5'], bad: ['none', '-5'] },
   HEALTHTAP_TIMEOUT_MS: { good: ['100', '120000'], bad: ['99', '120001', '10s'] },
   PROVIDER_MAX_CONCURRENCY: { good: ['1', '1000'], bad: ['0', '1001'] },
   REFRESH_MARGIN_SECONDS: { good: ['0', '86400'], bad: ['86401', '-1', '1.5'] },
@@ -121,7 +133,15 @@ const FORMS: Readonly<Record<string, { good: readonly string[]; bad: readonly st
   REDIS_PREFIX: { good: ['htgw', 'a.b:c-d_1', 'x'.repeat(64)], bad: ['x'.repeat(65), '{tag}', 'a b', 'ü'] },
   RETURN_TO_ORIGINS: {
     good: ['https://app.example.com', 'https://a.example, http://localhost:3000'],
-    bad: ['https://app.example.com/', 'https://app.example.com/path', 'app.example.com', '*', 'null'],
+    bad: [
+      'https://app.example.com/',
+      'https://app.example.com/path',
+      'app.example.com',
+      '*',
+      'null',
+      'ftp://a.example',
+      'wss://a.example',
+    ],
   },
   HEALTHTAP_REDIRECT_URIS: {
     good: ['myapp://oauth/healthtap', 'https://a.example/x?y=1, myapp://oauth/healthtap,'],
@@ -139,8 +159,43 @@ const FORMS: Readonly<Record<string, { good: readonly string[]; bad: readonly st
     IDENTITY.map(name => [
       name,
       {
-        good: ['https://api.example.com/v1', 'http://127.0.0.1:4000', 'http://localhost:4000', 'http://[::1]:4000'],
-        bad: ['http://api.example.com', 'https://user:pass@api.example.com', 'ftp://a', 'api.example.com', '/v1'],
+        good: [
+          'https://api.example.com/v1',
+          'http://127.0.0.1:4000',
+          'http://localhost:4000',
+          'http://LOCALHOST',
+          'http://[::1]:4000',
+          'http://127.0.0.1/@evil.example',
+          // Other spellings of 127.0.0.1, which is where they lead.
+          'http://2130706433',
+          'http://0x7f.1',
+        ],
+        bad: [
+          'http://api.example.com',
+          'https://user:pass@api.example.com',
+          'ftp://a',
+          'api.example.com',
+          '/v1',
+          '//127.0.0.1',
+          'https://',
+          'http://127.0.0.1.evil.example',
+          'http://127.0.0.1:80@evil.example',
+          'http://localhost@evil.example',
+          'http://localhost.evil.example',
+          'http://localhost.',
+          'http://evil.example/127.0.0.1',
+          'http://evil.example#127.0.0.1',
+          'http://evil.example\\@127.0.0.1',
+          'http://0.0.0.0',
+          'http://[::]',
+          'http://[::ffff:8.8.8.8]',
+          'http://10.0.0.1',
+          'http://169.254.169.254',
+          'http://134744072',
+          'http://1270.0.0.1',
+          'file:///etc/passwd',
+          'javascript:alert(1)',
+        ],
       },
     ]),
   ),
@@ -158,6 +213,13 @@ t.test('each setting takes its own form, and no other', async t => {
   for (const [name, { good, bad }] of Object.entries(FORMS)) {
     for (const value of good) t.strictSame(problemsOf({ ...LEAST, [name]: value }), [], `${name}=${value}`)
     for (const value of bad) t.strictSame(wrong({ [name]: value }), [name], `${name}=${value} is refused`)
+  }
+})
+
+t.test('paths are added to the API address', async t => {
+  for (const url of ['https://api.example.com?', 'https://api.example.com/#', 'https://api.example.com/?x=/v1']) {
+    t.strictSame(wrong({ HEALTHTAP_API_URL: url }), ['HEALTHTAP_API_URL'], url)
+    t.strictSame(wrong({ HEALTHTAP_IDENTITY_URL: url }), [])
   }
 })
 
@@ -203,6 +265,9 @@ t.test('callers', async t => {
     [[{ ...CALLER, guids: [7] }], /\[0\]\.guids\[0\] has to be a guid/],
     [[{ ...CALLER, jwt: { issuer: 'https://nobody' } }], /the issuer of appointments is not in JWT_ISSUERS/],
     [[{ ...CALLER, certificate: { san: 'DNS:a' } }], /^TLS_CLIENT_CA is missing/],
+    [[{ ...CALLER, rate_limit: 1.5 }], /\[0\]\.rate_limit has to be a whole number/],
+    [[{ ...CALLER, rate_limit: '5' }], /\[0\]\.rate_limit has to be a whole number/],
+    [[{ ...CALLER, rate_limit: -1 }], /\[0\]\.rate_limit has to be a whole number/],
   ]
   for (const [callers, message] of bad) {
     const value = typeof callers === 'string' ? callers : JSON.stringify(callers)
@@ -210,6 +275,8 @@ t.test('callers', async t => {
   }
   const all = [CALLER, { ...CALLER, name: 'ops', permissions: ['*'], key_sha256: HASH.toUpperCase() }]
   t.strictSame(readConfig({ ...LEAST, CALLERS: JSON.stringify(all) }).callers, all)
+  const limited = JSON.stringify([{ ...CALLER, rate_limit: 50 }])
+  t.strictSame(readConfig({ ...LEAST, CALLERS: limited }).callers, [{ ...CALLER, rate_limit: 50 }])
 })
 
 const ISSUER = { issuer: 'https://issuer.example', audience: 'gateway', jwks_url: 'https://issuer.example/jwks' }
@@ -359,11 +426,4 @@ t.test('the audit key shows itself to nobody', async t => {
   t.equal(config.auditLog, '/var/log/audit.log')
   t.strictSame(config.auditKey?.export(), KEY)
   t.notOk(inspect(config.auditKey, { depth: 9, showHidden: true }).includes(KEY.toString('hex').slice(0, 4)))
-})
-
-t.test('settings that do nothing yet are told', async t => {
-  t.strictSame(settingsWithoutEffect(LEAST), [])
-  t.strictSame(settingsWithoutEffect({ ...LEAST, AUDIT_LOG: 'x', METRICS_PORT: '1', PUBLIC_PORT: '' }), [
-    'METRICS_PORT',
-  ])
 })

@@ -1,11 +1,13 @@
 import type { AuditHeads } from '../../ports/audit-heads.ts'
 import type { Clock } from '../../ports/clock.ts'
+import type { SharedCounts } from '../../ports/counts.ts'
 import type { RecordUnreadable, Stores } from '../../ports/store.ts'
 import { createCodec } from '../codec.ts'
 import { authorizationExpiry, exchangeExpiry, pauseExpiry } from '../expiry.ts'
 import type { Sealer } from '../sealing.ts'
 import { createRedisAuditHeads } from './audit-heads.ts'
 import { closeRedis, connectRedis, type RedisAddress } from './connection.ts'
+import { createRedisCounts } from './counts.ts'
 import { createRedisGrantStore } from './grants.ts'
 import { type Finding, inspectRedis } from './inspection.ts'
 import { createKeys } from './keys.ts'
@@ -28,6 +30,7 @@ export interface RedisStoreOptions {
 
 export interface RedisStores extends Stores {
   readonly auditHeads: AuditHeads
+  readonly counts: SharedCounts
 }
 
 /** Everything in Redis, secrets sealed. Begins to connect at once, and reconnects by itself. */
@@ -54,6 +57,7 @@ export function createRedisStores(options: RedisStoreOptions): RedisStores {
   }
 
   return {
+    counts: createRedisCounts({ keys, scripts: shared.scripts }),
     grants: createRedisGrantStore({ ...shared, keys, onUnreadable: options.onUnreadable }),
     authorizations: createRedisRecordStore({
       ...shared,

@@ -18,6 +18,8 @@ export interface Keys {
   state(state: string): string
   code(exchangeKey: string): string
   pause(name: string): string
+  /** What was counted under a name in a window of time. */
+  count(name: string, window: number): string
   /** Beside a record's key, on the same slot: the revision that the record had when it was removed. Names nobody. */
   gone(key: string): string
   /** How far each audit stream has come. */
@@ -51,6 +53,7 @@ export function createKeys(prefix: string): Keys {
     state: state => key(shardOf(state), 'state', state),
     code: exchangeKey => key(shardOf(exchangeKey), 'code', exchangeKey),
     pause: name => key(shardOf(name), 'pause', name),
+    count: (name, window) => `${prefix}:${shardOf(name)}:count:${name}:${window}`,
     gone: key => {
       const digest = createHash('sha256').update(key).digest('base64url')
       return `${prefix}:${/\{s\d+\}/.exec(key)?.[0]}:gone:${digest}`

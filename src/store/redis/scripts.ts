@@ -3,18 +3,20 @@ import { StoreUnavailable } from '../../ports/store.ts'
 import type { RedisClient } from './connection.ts'
 
 /** The files of `lua/`, without their ending. */
-const SCRIPTS = ['write_record', 'claim_due'] as const
+const SCRIPTS = ['write_record', 'claim_due', 'exchange_counts'] as const
 
 /** The scripts of `lua/`, as functions. What each expects and answers is written on top of it. */
 export interface Scripts {
   writeRecord(keys: readonly string[], args: readonly string[]): Promise<readonly [1] | readonly [0, string]>
   claimDue(keys: readonly string[], args: readonly string[]): Promise<string[]>
+  exchangeCounts(keys: readonly string[], args: readonly string[]): Promise<number[]>
 }
 
 export function defineScripts(client: RedisClient): Scripts {
   return {
     writeRecord: define(client, 'write_record'),
     claimDue: define(client, 'claim_due'),
+    exchangeCounts: define(client, 'exchange_counts'),
   }
 }
 
