@@ -1,10 +1,11 @@
 /**
  * docs/key-rotation.md, rehearsed: real gateways on a real Redis that keeps 100,000 grants, readers and refreshes throughout, and
- * all four steps. `npm run drill:keys -- --grants 100000 --redis single|sentinel|cluster`. Ends with the figures; exits 1 where a read or a refresh failed,
- * or a grant cannot be read in the end.
+ * all four steps. `npm run drill:keys -- --grants 100000 --redis single|sentinel|cluster --change restart|sighup`. Ends with the figures;
+ * exits 1 where a read or a refresh failed, or a grant cannot be read in the end.
  */
 import { type ChildProcess, execFile } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { EventEmitter, once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs, promisify } from 'node:util'
@@ -26,6 +27,7 @@ const { values } = parseArgs({
     readers: { type: 'string', default: '4' },
     redis: { type: 'string', default: 'single' },
     lifetime: { type: 'string', default: '30' },
+    change: { type: 'string', default: 'restart' },
   },
 })
 const GATEWAYS = 2
@@ -59,7 +61,7 @@ async function drill(): Promise<void> {
     HEALTHTAP_REDIRECT_URIS: sandbox.options.redirectUri,
     REDIS_URL: store.url,
     CALLERS: JSON.stringify([entry]),
-    LOG_LEVEL: 'error',
+    LOG_LEVEL: 'info',
   })
   for (let gateway = 0; gateway < GATEWAYS; gateway += 1) await fleet.useKeys(gateway, oldKey)
   const refreshed: string[] = []
@@ -101,17 +103,32 @@ async function write(guids: readonly string[]): Promise<void> {
 
 function createFleet(apiKey: string, settings: Record<string, string>): Fleet {
   const running: { child: ChildProcess; url: string }[] = []
+  const staysUp = values.change === 'sighup'
+  /** Told by a gateway, on standard output. */
+  const reloaded = new EventEmitter()
   const headers = { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' }
 
   return {
     gateways: GATEWAYS,
+    staysUp,
 
     async useKeys(gateway, entries) {
+      const file = join(journals, `keys-${gateway}`)
+      writeFileSync(file, entries, { mode: 0o600 })
       const before = running[gateway]
+      if (before !== undefined && staysUp) {
+        const isReloaded = once(reloaded, String(gateway))
+        before.child.kill('SIGHUP')
+        await isReloaded
+        return
+      }
       if (before !== undefined) await end(before.child, 'SIGTERM')
       const port = String(await freePort())
-      const own = { PORT: port, JOURNAL_DIR: join(journals, String(gateway)), ENCRYPTION_KEYS: entries }
-      const child = start(process.execPath, [MAIN, 'serve'], { ...settings, ...own }, line => print(`  ${line}`))
+      const own = { PORT: port, JOURNAL_DIR: join(journals, String(gateway)), ENCRYPTION_KEYS_FILE: file }
+      const child = start(process.execPath, [MAIN, 'serve'], { ...settings, ...own }, line => {
+        if (line.includes('"settings are reloaded"')) reloaded.emit(String(gateway))
+        if (line.includes('"level":"error"')) print(`  ${line}`)
+      })
       running[gateway] = { child, url: `http://127.0.0.1:${port}` }
       await ready(`http://127.0.0.1:${port}`)
     },

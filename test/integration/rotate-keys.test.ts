@@ -92,6 +92,7 @@ t.test('the drill: four steps, and nobody is told anything but their token', asy
   const figures = await drillKeys(
     {
       gateways: gateways.length,
+      staysUp: false,
       async useKeys(gateway, entries) {
         await asked(gateway).close()
         gateways[gateway] = await stack.gateway({ ENCRYPTION_KEYS: entries })

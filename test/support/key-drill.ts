@@ -5,7 +5,9 @@ import { Secret } from '../../src/ports/secret.ts'
 
 export interface Fleet {
   readonly gateways: number
-  /** Gives one gateway other ENCRYPTION_KEYS; resolves when it serves again. Nobody asks it meanwhile. */
+  /** Whether a gateway that is given other keys serves throughout; else nobody asks it meanwhile. */
+  readonly staysUp: boolean
+  /** Gives one gateway other ENCRYPTION_KEYS; resolves when it has them, and serves. */
   useKeys(gateway: number, encryptionKeys: string): Promise<void>
   ask(gateway: number, method: string, path: string, body?: unknown): Promise<{ status: number; body: Answered }>
   /** `rotate-keys`, with these ENCRYPTION_KEYS. */
@@ -135,8 +137,10 @@ class Load {
 
   async everywhere(encryptionKeys: string): Promise<void> {
     for (let gateway = 0; gateway < this.#fleet.gateways; gateway += 1) {
-      this.#away = gateway
-      await Promise.allSettled([...(this.#underWay[gateway] ?? [])])
+      if (!this.#fleet.staysUp) {
+        this.#away = gateway
+        await Promise.allSettled([...(this.#underWay[gateway] ?? [])])
+      }
       await this.#fleet.useKeys(gateway, encryptionKeys)
       this.#away = -1
     }
