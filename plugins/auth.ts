@@ -1,7 +1,14 @@
-/** Who calls, and whether they may: an API key as a bearer token (RFC 6750), a permission for each route. */
-import type { FastifyInstance } from 'fastify'
+/**
+ * Who calls, and whether they may: an API key or a JWT as a bearer token (RFC 6750), or a client certificate (RFC 8705
+ * knows it by the same name); a permission for each route.
+ */
+import type { TLSSocket } from 'node:tls'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { type Caller, type Callers, may, type Permission } from '../src/callers/callers.ts'
+import { type Caller, may, type Permission } from '../src/callers/caller.ts'
+import type { Callers } from '../src/callers/callers.ts'
+import { IssuerUnavailable } from '../src/callers/jwt.ts'
+import { checkPerson } from '../src/callers/reach.ts'
 import { Problem } from '../src/errors.ts'
 
 declare module 'fastify' {
@@ -16,7 +23,7 @@ declare module 'fastify' {
 }
 
 export default fp(
-  async (app: FastifyInstance, options: { callers: Callers }) => {
+  async (app: FastifyInstance, { callers }: { callers: Callers }) => {
     app.decorateRequest('caller', null)
 
     app.addHook('onRoute', route => {
@@ -28,21 +35,49 @@ export default fp(
     app.addHook('onRequest', async (request, reply) => {
       const { permission } = request.routeOptions.config
       if (permission === undefined) return
-      const apiKey = /^Bearer +([\x21-\x7e]+)$/i.exec(request.headers.authorization ?? '')?.[1]
-      const caller = apiKey === undefined ? null : options.callers.identify(apiKey)
-      if (caller === null) {
-        const isMissing = request.headers.authorization === undefined
-        reply.header('www-authenticate', isMissing ? 'Bearer' : 'Bearer error="invalid_token"')
-        const detail = 'Send an API key that is listed in CALLERS: Authorization: Bearer <API key>.'
-        throw new Problem('unauthorized', detail)
-      }
+      const caller = await callerOf(request)
+      if (caller === null) throw unauthorized(request, reply)
       // Known also where it is refused: the audit stream says who was.
       request.caller = caller
       if (!may(caller, permission)) {
         reply.header('www-authenticate', `Bearer error="insufficient_scope", scope="${permission}"`)
         throw new Problem('forbidden', `The caller ${caller.name} lacks the permission ${permission}.`)
       }
+      const { guid } = request.params as { guid?: string }
+      if (guid !== undefined) checkPerson(caller, guid)
     })
+
+    /** A bearer token that is no good is not made good by a certificate beside it. */
+    async function callerOf(request: FastifyRequest): Promise<Caller | null> {
+      const { authorization } = request.headers
+      if (authorization !== undefined) {
+        const token = /^Bearer +([\x21-\x7e]+)$/i.exec(authorization)?.[1]
+        return token === undefined ? null : await bearer(token, request)
+      }
+      const socket = request.raw.socket as Partial<TLSSocket>
+      const certificate = socket.authorized === true ? socket.getPeerX509Certificate?.() : undefined
+      return certificate === undefined ? null : callers.certificate(certificate)
+    }
+
+    async function bearer(token: string, request: FastifyRequest): Promise<Caller | null> {
+      try {
+        return await callers.bearer(token)
+      } catch (error) {
+        if (!(error instanceof IssuerUnavailable)) throw error
+        request.log.error({ err: error }, 'a token cannot be verified')
+        const detail =
+          "The keys of this token's issuer cannot be fetched just now, so it cannot be verified. Ask again."
+        throw new Problem('unauthorized', detail, { retryAfterSeconds: 5 })
+      }
+    }
   },
   { name: 'auth' },
 )
+
+function unauthorized(request: FastifyRequest, reply: FastifyReply): Problem {
+  const isMissing = request.headers.authorization === undefined
+  reply.header('www-authenticate', isMissing ? 'Bearer' : 'Bearer error="invalid_token"')
+  const detail =
+    'Send an API key that is listed in CALLERS, or a JWT of an issuer that is: Authorization: Bearer <API key>. It has to be in time.'
+  return new Problem('unauthorized', detail)
+}

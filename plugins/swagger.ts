@@ -22,7 +22,8 @@ export default fp(
             apiKey: {
               type: 'http',
               scheme: 'bearer',
-              description: 'The API key of your service, as `Authorization: Bearer <API key>` (RFC 6750).',
+              description:
+                'The API key of your service, or a JWT of an issuer that the gateway knows, as `Authorization: Bearer …` (RFC 6750). A client certificate will do as well, where the gateway speaks TLS.',
             },
           },
         },

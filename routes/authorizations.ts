@@ -1,5 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
+import { checkPerson, checkScope } from '../src/callers/reach.ts'
 import { problemAnswers } from '../src/schemas/answers.ts'
 import { Authorization, AuthorizationOutcome, Guid, RedirectUri, ref, Scope, State } from '../src/schemas/index.ts'
 import type { RouteOptions } from './options.ts'
@@ -49,8 +50,10 @@ const authorizations: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { br
     },
     async (request, reply) => {
       const { redirect_uri: redirectUri, scope, return_to: returnTo, guid } = request.body
+      checkPerson(request.caller, guid)
       const begun = await broker.authorizations.begin({ redirectUri, scope, returnTo, guid })
       if (guid !== undefined) request.audited = { guid }
+      checkScope(request.caller, begun.authorization.scope)
       reply.code(201).header('cache-control', 'no-store')
       return {
         state: begun.authorization.state,
@@ -86,6 +89,7 @@ const authorizations: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { br
       const authorization = await broker.authorizations.read(request.params.state)
       if (authorization.guid !== null) request.audited = { guid: authorization.guid }
       reply.header('cache-control', 'no-store')
+      checkPerson(request.caller, authorization.guid ?? authorization.expectedGuid ?? undefined)
       return outcomeView(authorization)
     },
   )

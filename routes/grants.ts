@@ -1,5 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
+import { checkPerson, checkScope, reaches } from '../src/callers/reach.ts'
 import { Secret } from '../src/ports/secret.ts'
 import { problemAnswers } from '../src/schemas/answers.ts'
 import {
@@ -68,9 +69,11 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
     },
     async (request, reply) => {
       const { code, redirect_uri: redirectUri, state, guid } = request.body
+      checkPerson(request.caller, guid)
       const exchange = broker.exchanges.exchange({ code: new Secret(code), redirectUri, state, guid })
       const { grant, created } = await exchange
       request.audited = auditedToken(grant)
+      checkScope(request.caller, grant.scope)
       reply
         .code(created ? 201 : 200)
         .header('cache-control', 'no-store')
@@ -108,7 +111,8 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
       const { status, username, limit = 50, cursor } = request.query
       const page = await broker.grants.list({ status, username, limit, cursor })
       reply.header('cache-control', 'no-store')
-      return { items: page.grants.map(grantView), next_cursor: page.nextCursor }
+      const items = page.grants.filter(grant => reaches(request.caller, grant)).map(grantView)
+      return { items, next_cursor: page.nextCursor }
     },
   )
 
@@ -171,6 +175,7 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
     async (request, reply) => {
       const { guid } = request.params
       const { body } = request
+      if (body.scope !== undefined) checkScope(request.caller, body.scope)
       const { grant, created } = await broker.grants.import({
         guid,
         username: body.username ?? null,

@@ -4,11 +4,17 @@ import type { IncomingMessage } from 'node:http'
 import helmet from '@fastify/helmet'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { Ajv, type Schema } from 'ajv'
-import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyServerOptions,
+  LogController,
+} from 'fastify'
 import audit from '../plugins/audit.ts'
 import auth from '../plugins/auth.ts'
 import health from '../plugins/health.ts'
 import problem from '../plugins/problem.ts'
+import reach from '../plugins/reach.ts'
 import swagger from '../plugins/swagger.ts'
 import authorizations from '../routes/authorizations.ts'
 import grants from '../routes/grants.ts'
@@ -18,14 +24,15 @@ import users from '../routes/users.ts'
 import type { AuditLog } from './audit/log.ts'
 import { createBroker } from './broker/broker.ts'
 import type { BrokerPorts } from './broker/context.ts'
-import { createCallers } from './callers/callers.ts'
-import type { Config } from './config.ts'
+import type { Callers } from './callers/callers.ts'
+import type { Config, Tls } from './config.ts'
 import { sharedSchemas } from './schemas/index.ts'
 import { VERSION } from './version.ts'
 
 export interface AppPorts extends BrokerPorts {
   readonly logger: FastifyBaseLogger
   readonly audit: Pick<AuditLog, 'record' | 'trouble'>
+  readonly callers: Callers
 }
 
 /** No request of the contract is larger; tokens, attributes and all. */
@@ -44,7 +51,8 @@ export async function buildApp(config: Config, ports: AppPorts) {
     genReqId: requestIdOf,
     routerOptions: { maxParamLength: 256 },
     logController: new LogController({ disableRequestLogging: true }),
-  }).withTypeProvider<TypeBoxTypeProvider>()
+    ...(config.tls === null ? {} : { https: { ...secureContext(config.tls), ...TLS } }),
+  } as FastifyServerOptions).withTypeProvider<TypeBoxTypeProvider>()
 
   app.setValidatorCompiler(compileValidator())
   takeEmptyJson(app)
@@ -59,7 +67,7 @@ export async function buildApp(config: Config, ports: AppPorts) {
 
   await app.register(problem)
   await app.register(helmet, { contentSecurityPolicy: { useDefaults: false, directives: API_CSP }, hsts: false })
-  await app.register(auth, { callers: createCallers(config.callers) })
+  await app.register(auth, { callers: ports.callers })
   await app.register(audit, { audit: ports.audit })
   await app.register(swagger, { version: VERSION })
   for (const schema of sharedSchemas) app.addSchema(schema)
@@ -86,6 +94,7 @@ export async function buildApp(config: Config, ports: AppPorts) {
     trouble: broker.trouble,
     auditTrouble: ports.audit.trouble,
   })
+  await app.register(reach, { broker })
   await app.register(authorizations, options)
   await app.register(grants, options)
   await app.register(tapIn, options)
@@ -100,6 +109,14 @@ export async function buildApp(config: Config, ports: AppPorts) {
   })
   app.addHook('onClose', () => broker.stop())
   return app
+}
+
+/** Callers may show a certificate, and need not: those with an API key, probes and browsers have none. */
+const TLS = { minVersion: 'TLSv1.2', requestCert: true, rejectUnauthorized: false } as const
+
+/** What may change while the service runs. */
+export function secureContext({ cert, key, clientCa }: Tls) {
+  return { cert, key: key.reveal(), ...(clientCa === null ? {} : { ca: clientCa }) }
 }
 
 /** Many clients name a content type with every request: an empty body is none, and whoever needs one says so. */

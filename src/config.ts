@@ -1,13 +1,21 @@
 /** The settings of `serve`, from the environment: the one place that reads it. */
-import type { KeyObject } from 'node:crypto'
+import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import type { CallerEntry } from './callers/callers.ts'
+import type { CallerEntry, Issuer, IssuerEntry, KeySet } from './callers/entries.ts'
 import type { Secret } from './ports/secret.ts'
 import * as settings from './settings.ts'
 import type { RedisAddress } from './store/redis/connection.ts'
 import type { EncryptionKey, EncryptionKeys } from './store/sealing.ts'
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
+
+export interface Tls {
+  /** PEM, as the private key is. */
+  readonly cert: string
+  readonly key: Secret
+  /** Who signs the certificates of callers; null: they show none. */
+  readonly clientCa: string | null
+}
 
 /** What the gateway needs to know, whatever it stores its grants in. */
 export interface Config {
@@ -25,6 +33,9 @@ export interface Config {
   readonly providerTimeoutMs: number
   readonly providerMaxConcurrency: number
   readonly callers: readonly CallerEntry[]
+  readonly jwtIssuers: readonly Issuer[]
+  /** null: plain HTTP. */
+  readonly tls: Tls | null
   readonly refreshMarginSeconds: number
   readonly refreshMarginRatio: number
   /** 0: all grants are renewed ahead of time. */
@@ -105,14 +116,31 @@ function reading(environment: Environment) {
     }
   }
 
-  return { problems, read }
+  /** A file of keys is read with the settings: it changes with them. */
+  function withKeys({ jwks_file: file, ...issuer }: IssuerEntry): Issuer {
+    if (file === undefined) return issuer
+    try {
+      return { ...issuer, jwks: keySetFrom(readFileSync(file, 'utf8')) }
+    } catch (error) {
+      const why = (error as NodeJS.ErrnoException).code ?? 'it is not a JSON Web Key Set'
+      problems.push(`JWT_ISSUERS cannot use the jwks_file of ${issuer.issuer} (${why})`)
+      return issuer
+    }
+  }
+
+  return { problems, read, withKeys }
 }
 
 const required = undefined
 
 /** Throws `ConfigError`, naming everything that is wrong at once. */
 export function readConfig(environment: Environment = process.env): ServeConfig {
-  const { problems, read } = reading(environment)
+  const { problems, read, withKeys } = reading(environment)
+  const tls = {
+    cert: read<string | null>('TLS_CERT', settings.certificates, null),
+    key: read<Secret | null>('TLS_KEY', settings.privateKey, null),
+    clientCa: read<string | null>('TLS_CLIENT_CA', settings.certificates, null),
+  }
   const config: ServeConfig = {
     host: read('HOST', settings.text, '127.0.0.1'),
     port: read('PORT', settings.integer(0, 65_535), 3000),
@@ -132,6 +160,8 @@ export function readConfig(environment: Environment = process.env): ServeConfig 
     providerTimeoutMs: read('HEALTHTAP_TIMEOUT_MS', settings.integer(100, 120_000), 10_000),
     providerMaxConcurrency: read('PROVIDER_MAX_CONCURRENCY', settings.integer(1, 1_000), 32),
     callers: read('CALLERS', settings.callers, required),
+    jwtIssuers: read('JWT_ISSUERS', settings.jwtIssuers, []).map(withKeys),
+    tls: tls.cert === null || tls.key === null ? null : { ...tls, cert: tls.cert, key: tls.key },
     refreshMarginSeconds: read('REFRESH_MARGIN_SECONDS', settings.integer(0, 86_400), 600),
     refreshMarginRatio: read('REFRESH_MARGIN_RATIO', settings.ratio, 0.2),
     refreshIdleAfterSeconds: read('REFRESH_IDLE_AFTER_SECONDS', settings.integer(0, 31_536_000), 0),
@@ -147,6 +177,7 @@ export function readConfig(environment: Environment = process.env): ServeConfig 
     auditLog: read('AUDIT_LOG', settings.text, '-'),
     auditKey: read<KeyObject | null>('AUDIT_KEY', settings.auditKey, null),
   }
+  if (problems.length === 0) problems.push(...whatDoesNotFit(config, tls))
   if (problems.length > 0) throw new ConfigError(problems)
   return Object.freeze(config)
 }
@@ -165,6 +196,37 @@ export function readAuditConfig(environment: Environment = process.env): AuditCo
   if (problems.length === 0 && !hasKey) problems.push('AUDIT_KEY is missing, and so is ENCRYPTION_KEYS')
   if (problems.length > 0) throw new ConfigError(problems)
   return config
+}
+
+/** Throws where it is not a JSON Web Key Set (RFC 7517, section 5). */
+function keySetFrom(text: string): KeySet {
+  const parsed = JSON.parse(text)
+  if (Array.isArray(parsed?.keys) && parsed.keys.every((key: unknown) => typeof key === 'object' && key !== null)) {
+    return parsed
+  }
+  throw new TypeError()
+}
+
+/** Settings that are good each by itself. */
+function whatDoesNotFit(
+  { callers, jwtIssuers }: ServeConfig,
+  tls: { [Name in keyof Tls]: Tls[Name] | null },
+): string[] {
+  const { cert, key, clientCa } = tls
+  const isSigned = (name: string) => jwtIssuers.some(({ issuer }) => issuer === name)
+  const strangers = callers.filter(({ jwt }) => jwt !== undefined && !isSigned(jwt.issuer))
+  const isPair =
+    cert === null || key === null || new X509Certificate(cert).checkPrivateKey(createPrivateKey(key.reveal()))
+  return [
+    ...strangers.map(({ name }) => `CALLERS: the issuer of ${name} is not in JWT_ISSUERS`),
+    ...(cert !== null && key === null ? ['TLS_KEY is missing, and TLS_CERT is set'] : []),
+    ...(cert === null && key !== null ? ['TLS_CERT is missing, and TLS_KEY is set'] : []),
+    ...(isPair ? [] : ['TLS_KEY is not the key of the certificate in TLS_CERT']),
+    ...(clientCa !== null && cert === null ? ['TLS_CERT is missing, and TLS_CLIENT_CA is set'] : []),
+    ...(clientCa === null && callers.some(({ certificate }) => certificate !== undefined)
+      ? ['TLS_CLIENT_CA is missing, and CALLERS has callers with a certificate']
+      : []),
+  ]
 }
 
 /** Settings that are set and have no effect in this version. */

@@ -1,9 +1,12 @@
 /** Puts the parts together: real clock, real provider, Redis or memory, and the app on top. What it opens, it closes. */
+import type { Server } from 'node:https'
+import { isDeepStrictEqual } from 'node:util'
 import { type DestinationStream, type Logger, pino } from 'pino'
-import { buildApp } from './app.ts'
+import { buildApp, secureContext } from './app.ts'
 import { auditedEvents } from './audit/events.ts'
 import { type AuditLog, noAudit } from './audit/log.ts'
 import { openAudit } from './audit/open.ts'
+import { createCallers } from './callers/callers.ts'
 import type { Config, ServeConfig } from './config.ts'
 import { createLogger, loggedEvents } from './logging.ts'
 import type { Events } from './ports/events.ts'
@@ -19,6 +22,11 @@ import { createFileJournal, noJournal } from './system/journal.ts'
 import { systemRandom } from './system/random.ts'
 import { createSlots } from './system/slots.ts'
 
+export interface ServedGateway extends Gateway {
+  /** Takes over what may change while it runs. Returns the names of those that have changed and need a restart. */
+  reload(config: ServeConfig): readonly string[]
+}
+
 export interface Gateway {
   readonly logger: Logger
   /** Whoever renames its file says so. */
@@ -33,7 +41,7 @@ export interface Gateway {
 export async function createServedGateway(
   config: ServeConfig,
   logTo: DestinationStream = pino.destination({ sync: false }),
-): Promise<Gateway> {
+): Promise<ServedGateway> {
   const logger = createLogger(config.logLevel, logTo)
   const events = loggedEvents(logger)
   const sealer = createSealer(config.encryptionKeys)
@@ -52,7 +60,15 @@ export async function createServedGateway(
   })
   const { auditHeads: heads } = stores
   const audit = await openAudit({ config, output: logTo, heads, logger, clock: systemClock, random: systemRandom })
-  return await assemble(config, logger, events, stores, journal, audit)
+  const gateway = await assemble(config, logger, events, stores, journal, audit)
+  return {
+    ...gateway,
+    reload(next) {
+      sealer.use(next.encryptionKeys)
+      gateway.reload(next)
+      return needRestart(config, next)
+    },
+  }
 }
 
 /** On the embedded store: all is gone when the process ends. */
@@ -68,7 +84,8 @@ async function assemble(
   stores: Stores,
   journal: Journal,
   audit: AuditLog,
-): Promise<Gateway> {
+): Promise<Gateway & { reload(config: Config): void }> {
+  const callers = createCallers(config, systemClock)
   const provider = createHealthTap({
     ...config,
     redirectUri: config.redirectUris[0] ?? '',
@@ -82,6 +99,7 @@ async function assemble(
     events: toAll(events, auditedEvents(audit)),
     audit,
     logger,
+    callers,
     provider,
     stores,
     journal,
@@ -90,6 +108,12 @@ async function assemble(
     logger,
     audit,
     listen: () => app.listen({ host: config.host, port: config.port }),
+    reload(next) {
+      callers.use(next)
+      provider.useSecret(next.appSecret)
+      logger.level = next.logLevel
+      if (config.tls !== null && next.tls !== null) (app.server as Server).setSecureContext(secureContext(next.tls))
+    },
     async close() {
       await app.close()
       await provider.close()
@@ -105,4 +129,14 @@ function toAll(...listeners: readonly Events[]): Events {
       for (const listener of listeners) listener.emit(event)
     },
   }
+}
+
+const RELOADED: readonly (keyof ServeConfig)[] = ['appSecret', 'callers', 'encryptionKeys', 'jwtIssuers', 'logLevel']
+
+function needRestart(before: ServeConfig, after: ServeConfig): readonly string[] {
+  const others = (Object.keys(after) as (keyof ServeConfig)[]).filter(
+    name => name !== 'tls' && !RELOADED.includes(name),
+  )
+  const isTlsTurned = (before.tls === null) !== (after.tls === null)
+  return [...others.filter(name => !isDeepStrictEqual(before[name], after[name])), ...(isTlsTurned ? ['tls'] : [])]
 }

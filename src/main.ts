@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The command line. Exit codes: 0 done, 1 failed, 2 asked for wrongly. */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
-import { PERMISSIONS } from './callers/callers.ts'
+import { PERMISSIONS } from './callers/caller.ts'
 import { newAuditKey, newCaller, newEncryptionKey } from './cli/keys.ts'
 import { ConfigError } from './config.ts'
 import { VERSION } from './version.ts'

@@ -1,6 +1,6 @@
 /** How the text of an environment variable becomes a setting. Pure: `config.ts` reads the environment. */
-import { createSecretKey, type KeyObject } from 'node:crypto'
-import { type CallerEntry, PERMISSIONS } from './callers/callers.ts'
+import { createPrivateKey, createSecretKey, type KeyObject, X509Certificate } from 'node:crypto'
+import { type CallerEntry, type IssuerEntry, wrongCallers, wrongIssuers } from './callers/entries.ts'
 import { Secret } from './ports/secret.ts'
 import { parseRedisAddress, type RedisAddress } from './store/redis/connection.ts'
 import type { EncryptionKey, EncryptionKeys } from './store/sealing.ts'
@@ -112,30 +112,40 @@ export const auditKey: Parse<KeyObject> = value => {
 }
 
 export const callers: Parse<readonly CallerEntry[]> = value => {
-  const entries = parseJson(value)
-  if (!Array.isArray(entries) || entries.length === 0) {
-    throw new SettingError(
-      'has to be a JSON array with at least one caller; make one with: npx healthtap-gateway caller',
-    )
-  }
-  const wrong = entries.flatMap((entry, index) => whatIsWrong(entry).map(message => `[${index}]${message}`))
-  if (wrong.length > 0) throw new SettingError(wrong.join('; '))
-  return entries as CallerEntry[]
+  const hint = 'has to be a JSON array with at least one caller; make one with: npx healthtap-gateway caller'
+  return entriesOf<CallerEntry>(value, wrongCallers, hint)
 }
 
-function whatIsWrong(entry: unknown): string[] {
-  if (typeof entry !== 'object' || entry === null) return [' has to be an object']
-  const { name, key_sha256: hash, permissions, ...others } = entry as Record<string, unknown>
-  const allowed = [...PERMISSIONS, '*'] as readonly unknown[]
-  const isAllowed = Array.isArray(permissions) && permissions.every(permission => allowed.includes(permission))
-  return [
-    ...(typeof name === 'string' && /^[\w.-]{1,64}$/.test(name)
-      ? []
-      : ['.name has to be 1 to 64 letters, digits, . _ -']),
-    ...(typeof hash === 'string' && /^[0-9a-f]{64}$/i.test(hash) ? [] : ['.key_sha256 has to be 64 hex digits']),
-    ...(isAllowed ? [] : [`.permissions has to be a list of ${allowed.join(', ')}`]),
-    ...Object.keys(others).map(field => `.${field} is not known`),
-  ]
+export const jwtIssuers: Parse<readonly IssuerEntry[]> = value => {
+  const issuers = entriesOf<IssuerEntry>(value, wrongIssuers, 'has to be a JSON array with at least one issuer')
+  for (const { jwks_url: url } of issuers) if (url !== undefined) providerUrl(url)
+  return issuers
+}
+
+function entriesOf<T>(value: string, whatIsWrong: (entries: unknown) => readonly string[], hint: string): readonly T[] {
+  const entries = parseJson(value)
+  if (!Array.isArray(entries) || entries.length === 0) throw new SettingError(hint)
+  const wrong = whatIsWrong(entries)
+  if (wrong.length > 0) throw new SettingError(wrong.join('; '))
+  return entries
+}
+
+/** One or more certificates, the first one's own key not included. */
+export const certificates: Parse<string> = value => {
+  const all = value.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g) ?? []
+  try {
+    if (all.length > 0 && all.every(one => new X509Certificate(one))) return value
+  } catch {}
+  throw new SettingError('has to be a certificate, or a chain of them, in PEM form')
+}
+
+export const privateKey: Parse<Secret> = value => {
+  try {
+    createPrivateKey(value)
+    return new Secret(value)
+  } catch {
+    throw new SettingError('has to be a private key in PEM form, without a passphrase')
+  }
 }
 
 function parseJson(value: string): unknown {

@@ -1,43 +1,40 @@
-import { createHash } from 'node:crypto'
+import type { X509Certificate } from 'node:crypto'
+import type { Clock } from '../ports/clock.ts'
+import { createApiKeys } from './api-keys.ts'
+import type { Caller } from './caller.ts'
+import { createCertificates } from './certificates.ts'
+import type { CallerEntry, Issuer } from './entries.ts'
+import { createJwts } from './jwt.ts'
 
-/** What a caller may be allowed to do; `*` is all of it. */
-export const PERMISSIONS = [
-  'authorize',
-  'provision',
-  'token:read',
-  'token:refresh',
-  'grant:read',
-  'grant:write',
-] as const
-
-export type Permission = (typeof PERMISSIONS)[number]
-
-/** An internal service that uses the gateway. */
-export interface Caller {
-  readonly name: string
-  readonly permissions: readonly (Permission | '*')[]
-}
-
-export interface CallerEntry extends Caller {
-  /** SHA-256 of the API key, 64 hex digits: the key itself is known to the caller alone. */
-  readonly key_sha256: string
+export interface CallerSettings {
+  readonly callers: readonly CallerEntry[]
+  readonly jwtIssuers: readonly Issuer[]
 }
 
 export interface Callers {
-  /** Who holds this API key; null: nobody. */
-  identify(apiKey: string): Caller | null
+  /** Who holds this bearer token, an API key or a JWT; null: nobody we know. Throws `IssuerUnavailable`. */
+  bearer(token: string): Caller | null | Promise<Caller | null>
+  /** Whose client certificate this is, which TLS has verified already; null: nobody's we know. */
+  certificate(certificate: X509Certificate): Caller | null
+  /** From here on these. */
+  use(settings: CallerSettings): void
 }
 
-/** Keys are looked up by their hash: how long that takes says nothing about the keys that exist. */
-export function createCallers(entries: readonly CallerEntry[]): Callers {
-  const byHash = new Map(entries.map(entry => [entry.key_sha256.toLowerCase(), entry]))
-  return { identify: apiKey => byHash.get(hashApiKey(apiKey)) ?? null }
+export function createCallers(settings: CallerSettings, clock: Clock): Callers {
+  let ways = waysIn(settings, clock)
+  return {
+    bearer: token => ways.apiKeys.identify(token) ?? ways.jwts.identify(token),
+    certificate: certificate => ways.certificates.identify(certificate),
+    use(next) {
+      ways = waysIn(next, clock)
+    },
+  }
 }
 
-export function hashApiKey(apiKey: string): string {
-  return createHash('sha256').update(apiKey).digest('hex')
-}
-
-export function may(caller: Caller, permission: Permission): boolean {
-  return caller.permissions.includes('*') || caller.permissions.includes(permission)
+function waysIn({ callers, jwtIssuers }: CallerSettings, clock: Clock) {
+  return {
+    apiKeys: createApiKeys(callers, clock),
+    jwts: createJwts(callers, jwtIssuers, clock),
+    certificates: createCertificates(callers),
+  }
 }

@@ -47,6 +47,8 @@ export async function dev(options: DevArguments): Promise<void> {
     providerTimeoutMs: 10_000,
     providerMaxConcurrency: 32,
     callers: [entry],
+    jwtIssuers: [],
+    tls: null,
     refreshMarginSeconds: 600,
     refreshMarginRatio: 0.2,
     refreshIdleAfterSeconds: 0,

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import { type CallerEntry, hashApiKey } from '../callers/callers.ts'
+import { hashApiKey } from '../callers/api-keys.ts'
+import type { CallerEntry } from '../callers/entries.ts'
 
 /** 256 bits, under a name that sorts by day and does not repeat. */
 export function newEncryptionKey(): string {

@@ -1,7 +1,7 @@
 import closeWithGrace from 'close-with-grace'
 import { DRAIN_MS } from '../app.ts'
-import { readConfig, settingsWithoutEffect } from '../config.ts'
-import { createServedGateway, type Gateway } from '../gateway.ts'
+import { ConfigError, readConfig, settingsWithoutEffect } from '../config.ts'
+import { createServedGateway, type Gateway, type ServedGateway } from '../gateway.ts'
 
 /** Long enough for requests, and for renewals under way: the provider's deadline, and a while to store what they brought. */
 const GRACE_BEYOND_DEADLINE_MS = DRAIN_MS + 10_000
@@ -11,13 +11,30 @@ export async function serve(): Promise<void> {
   const config = readConfig()
   const gateway = await createServedGateway(config)
   closeGracefully(gateway, config.providerTimeoutMs + GRACE_BEYOND_DEADLINE_MS)
+  process.on('SIGHUP', () => {
+    gateway.audit.reopen()
+    reload(gateway)
+  })
   for (const name of settingsWithoutEffect()) gateway.logger.warn({ setting: name }, 'has no effect in this version')
   gateway.logger.info({ address: await gateway.listen() }, 'ready')
 }
 
+/** Settings that come from files are read again. What is wrong with them is told, and those of before stay. */
+function reload(gateway: ServedGateway): void {
+  try {
+    const needRestart = gateway.reload(readConfig())
+    gateway.logger.info('settings are reloaded')
+    if (needRestart.length > 0) gateway.logger.warn({ settings: needRestart }, 'these take effect at the next start')
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error
+    gateway.logger.error({ problems: error.problems }, 'settings are not reloaded: those of before stay')
+  }
+}
+
 /** On SIGTERM and SIGINT: no more requests, finish what is under way, store it, exit 0. */
 export function closeGracefully(gateway: Pick<Gateway, 'logger' | 'close'>, delayMs: number): void {
-  closeWithGrace({ delay: delayMs }, async ({ err, signal }) => {
+  // A hang-up reloads the settings of `serve`, and opens its audit file anew.
+  closeWithGrace({ delay: delayMs, skip: ['SIGHUP'] }, async ({ err, signal }) => {
     if (err === undefined) gateway.logger.info({ signal }, 'closing')
     else gateway.logger.fatal({ err }, 'closing after an error that nobody expected')
     await gateway.close()

@@ -43,6 +43,8 @@ const NEVER_SENT = new Set([
 ])
 
 export interface HealthTap extends Provider {
+  /** From here on with this secret. */
+  useSecret(appSecret: Secret): void
   close(): Promise<void>
 }
 
@@ -53,9 +55,12 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
     connect: { timeout: Math.ceil(timeoutMs / 2) },
     maxResponseSize: LARGEST_ANSWER_BYTES,
   })
-  const credentials = Buffer.from(`${options.appId}:${options.appSecret.reveal()}`).toString('base64')
-  const basic = `Basic ${credentials}`
+  let basic = basicOf(options.appSecret)
   const apiUrl = options.apiUrl.replace(/\/+$/, '')
+
+  function basicOf(appSecret: Secret): string {
+    return `Basic ${Buffer.from(`${options.appId}:${appSecret.reveal()}`).toString('base64')}`
+  }
 
   async function post<T>(path: string, body: object, classify: (answer: Answer) => Outcome<T>): Promise<Outcome<T>> {
     const headers = { authorization: basic, 'content-type': 'application/json' }
@@ -144,6 +149,10 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
       return await send(identityUrl, { method: 'GET', headers }, answer => {
         return classifyIdentity(answer, options.identityPointer)
       })
+    },
+
+    useSecret(appSecret) {
+      basic = basicOf(appSecret)
     },
 
     async close() {

@@ -1,47 +1,9 @@
 import t from 'tap'
-import type { Permission } from '../../src/callers/callers.ts'
 import { freePort, startRedis } from '../support/redis.ts'
 import { startStack } from '../support/stack.ts'
 
 const redis = await startRedis()
 t.teardown(() => redis.stop())
-
-const ROUTES: readonly [string, string, Permission, unknown?][] = [
-  ['POST', '/v1/authorizations', 'authorize', {}],
-  ['GET', '/v1/authorizations/abc', 'authorize'],
-  ['POST', '/v1/grants', 'authorize', { code: 'c', redirect_uri: 'r' }],
-  ['POST', '/v1/users', 'provision', { username: 'u' }],
-  ['GET', '/v1/grants/g/token', 'token:read'],
-  ['POST', '/v1/grants/g/refresh', 'token:refresh', { version: 1 }],
-  ['GET', '/v1/grants/g', 'grant:read'],
-  ['GET', '/v1/grants', 'grant:read'],
-  ['PUT', '/v1/grants/g', 'grant:write', { access_token: 'a', refresh_token: 'r', expires_in: 1 }],
-  ['DELETE', '/v1/grants/g', 'grant:write'],
-]
-
-t.test('nobody gets in without a key, and nobody does what they may not', async t => {
-  const { gateway, keyFor } = await startStack(t, redis.url)
-  const client = await gateway()
-  for (const [method, path, needed, body] of ROUTES) {
-    for (const authorization of ['', 'Bearer wrong', 'Basic abc', 'Bearer']) {
-      const refused = await client.send(method, path, body, { authorization })
-      t.match(refused, { status: 401, body: { code: 'unauthorized' } }, `${method} ${path} ${authorization}`)
-      t.match(refused.headers.get('www-authenticate'), /^Bearer/)
-    }
-    for (const permission of [
-      'authorize',
-      'provision',
-      'token:read',
-      'token:refresh',
-      'grant:read',
-      'grant:write',
-    ] as const) {
-      const answer = await client.send(method, path, body, { authorization: `Bearer ${keyFor(permission)}` })
-      if (permission === needed) t.notOk([401, 403].includes(answer.status), `${permission} ${method} ${path}`)
-      else t.match(answer, { status: 403, body: { code: 'forbidden', detail: new RegExp(needed) } })
-    }
-  }
-})
 
 t.test('nonsense is refused, and what is wrong with it is named', async t => {
   const { redirectUri, gateway } = await startStack(t, redis.url)

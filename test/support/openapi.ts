@@ -1,6 +1,7 @@
 import { pino } from 'pino'
 import { buildApp } from '../../src/app.ts'
 import { noAudit } from '../../src/audit/log.ts'
+import { createCallers } from '../../src/callers/callers.ts'
 import type { Config } from '../../src/config.ts'
 import { Secret } from '../../src/ports/secret.ts'
 import { createHealthTap } from '../../src/provider/healthtap.ts'
@@ -19,6 +20,7 @@ export async function openapiDocument(): Promise<string> {
     slots: createSlots(1),
     events: { emit() {} },
     logger: pino({ enabled: false }),
+    callers: createCallers(config, systemClock),
     provider,
     stores: createMemoryStores(systemClock),
     journal: noJournal,
@@ -45,6 +47,8 @@ const config: Config = {
   providerTimeoutMs: 1000,
   providerMaxConcurrency: 1,
   callers: [],
+  jwtIssuers: [],
+  tls: null,
   refreshMarginSeconds: 600,
   refreshMarginRatio: 0.2,
   refreshIdleAfterSeconds: 0,

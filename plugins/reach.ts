@@ -1,0 +1,28 @@
+/** Callers that are narrowed to some scopes: what they do with a grant, by its guid, is refused where it has others. */
+import type { FastifyInstance } from 'fastify'
+import fp from 'fastify-plugin'
+import type { Broker } from '../src/broker/broker.ts'
+import { checkScope } from '../src/callers/reach.ts'
+import { Problem } from '../src/errors.ts'
+
+export default fp(
+  async (app: FastifyInstance, { broker }: { broker: Broker }) => {
+    app.addHook('preHandler', async ({ caller, params }) => {
+      const { guid } = params as { guid?: string }
+      if (caller === null || caller.scopes === null || guid === undefined) return
+      const scope = await scopeOf(guid)
+      if (scope !== null) checkScope(caller, scope)
+    })
+
+    /** null: there is no such grant, and the route says so, or makes it. */
+    async function scopeOf(guid: string): Promise<string | null> {
+      try {
+        return (await broker.grants.read(guid)).scope
+      } catch (error) {
+        if (error instanceof Problem && error.code === 'grant_not_found') return null
+        throw error
+      }
+    }
+  },
+  { name: 'reach' },
+)

@@ -1,0 +1,27 @@
+/** How far a caller reaches that is narrowed to some scopes or some people. */
+import { Problem } from '../errors.ts'
+import type { Caller } from './caller.ts'
+
+/** Throws `forbidden` unless the caller may have to do with this person; `guid` undefined: with anybody. */
+export function checkPerson(caller: Caller | null, guid: string | undefined): void {
+  if (caller === null || caller.guids === null) return
+  if (guid !== undefined && caller.guids.has(guid)) return
+  const whom =
+    guid === undefined ? 'people it does not name, and this request names none of its own' : `the guid ${guid}`
+  throw new Problem('forbidden', `The caller ${caller.name} is narrowed to some people, and may not reach ${whom}.`)
+}
+
+/** Throws `forbidden` unless the caller may have to do with a token of this scope. */
+export function checkScope(caller: Caller | null, scope: string): void {
+  const outside = scope.split(' ').filter(name => !(caller?.scopes?.includes(name) ?? true))
+  if (caller === null || outside.length === 0) return
+  const detail = `The caller ${caller.name} is narrowed to some scopes, and may not reach a grant with ${outside.join(' ')}.`
+  throw new Problem('forbidden', detail)
+}
+
+/** Whether it may see this grant. */
+export function reaches(caller: Caller | null, grant: { readonly guid: string; readonly scope: string }): boolean {
+  if (caller === null) return true
+  const isTheirs = caller.guids === null || caller.guids.has(grant.guid)
+  return isTheirs && (caller.scopes === null || grant.scope.split(' ').every(name => caller.scopes?.includes(name)))
+}

@@ -1,0 +1,69 @@
+/** Certificates made by openssl, for one test. */
+import { execFile } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import type { Test } from 'tap'
+
+const openssl = async (...args: readonly string[]) => void (await promisify(execFile)('openssl', [...args]))
+
+export interface Certificate {
+  /** PEM. */
+  readonly cert: string
+  readonly key: string
+  readonly certFile: string
+  readonly keyFile: string
+}
+
+interface Subject {
+  /** As openssl takes it: `/O=Example/CN=scheduler`. */
+  readonly subject: string
+  readonly san?: string
+}
+
+export async function selfSigned(
+  t: Test,
+  name: string,
+  { subject, san }: Subject = { subject: `/CN=${name}` },
+): Promise<Certificate> {
+  const files = filesOf(t, name)
+  await openssl(...request(files, subject), '-x509', '-days', '2', ...extensions(san))
+  return read(files)
+}
+
+export async function signedBy(
+  t: Test,
+  ca: Certificate,
+  name: string,
+  { subject, san }: Subject,
+): Promise<Certificate> {
+  const files = filesOf(t, name)
+  const by = ['-CA', ca.certFile, '-CAkey', ca.keyFile]
+  await openssl(...request(files, subject), '-x509', '-days', '2', ...by, ...extensions(san))
+  return read(files)
+}
+
+interface Files {
+  readonly certFile: string
+  readonly keyFile: string
+}
+
+function filesOf(t: Test, name: string): Files {
+  const dir = mkdtempSync(join(tmpdir(), 'htgw-certificates-'))
+  t.teardown(() => rmSync(dir, { recursive: true, force: true }))
+  return { certFile: join(dir, `${name}.pem`), keyFile: join(dir, `${name}.key`) }
+}
+
+function request({ certFile, keyFile }: Files, subject: string): string[] {
+  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-keyout', keyFile]
+  return ['req', ...key, '-out', certFile, '-subj', subject, '-multivalue-rdn']
+}
+
+function extensions(san: string | undefined): string[] {
+  return san === undefined ? [] : ['-addext', `subjectAltName=${san}`]
+}
+
+function read(files: Files): Certificate {
+  return { ...files, cert: readFileSync(files.certFile, 'utf8'), key: readFileSync(files.keyFile, 'utf8') }
+}
