@@ -54,7 +54,8 @@ function factsOf(request: FastifyRequest, reply: FastifyReply) {
     caller: whoIs(caller),
     guid: audited?.guid ?? guidInPath(request.params),
     version: audited?.version,
-    accessToken: audited?.accessToken,
+    // Not where it was refused in the end: then nobody was given it.
+    accessToken: problem === null ? audited?.accessToken : undefined,
     requestId: request.id,
     outcome: problem ?? ('ok' as const),
     status: reply.statusCode,

@@ -73,7 +73,6 @@ export async function createServedGateway(
     reload(next) {
       sealer.use(next.encryptionKeys)
       gateway.reload(next)
-      audit.reopen()
       return needRestart(config, next)
     },
   }

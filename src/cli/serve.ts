@@ -11,7 +11,10 @@ export async function serve(): Promise<void> {
   const config = readConfig()
   const gateway = await createServedGateway(config)
   closeGracefully(gateway, config.providerTimeoutMs + GRACE_BEYOND_DEADLINE_MS)
-  process.on('SIGHUP', () => reload(gateway))
+  process.on('SIGHUP', () => {
+    gateway.audit.reopen()
+    reload(gateway)
+  })
   if (config.rateLimitPerCaller === 0 && config.rateLimitPerGuid === 0) {
     gateway.logger.info('no rate limits are set: see RATE_LIMIT_PER_CALLER and RATE_LIMIT_PER_GUID')
   }

@@ -1,7 +1,7 @@
 /** The commands, as they are run: `serve` writes, and is stopped in all ways; `audit verify` looks. */
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { openSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { promisify } from 'node:util'
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
@@ -56,6 +56,7 @@ async function serve(t: Test, environment: Record<string, string>, stdout: 'pipe
   return {
     get,
     printed: () => printed,
+    hangUp: () => child.kill('SIGHUP'),
     async end(signal: NodeJS.Signals) {
       child.kill(signal)
       return (await gone)[0] as number | null
@@ -119,6 +120,21 @@ t.test('a process that is killed: not closed, and nothing else is wrong; and its
   t.match(await look(environment, [path]), { code: 1, stdout: /lines 2 to 3 are missing at the end/ })
   const { REDIS_URL: _, ...alone } = environment
   t.match(await look(alone, [path]), { code: 0, stdout: /whether its end was cut off cannot be told/ })
+})
+
+t.test('rotation: renamed, and SIGHUP', async t => {
+  const path = `${t.testdir()}/audit.log`
+  const environment = settings({ AUDIT_LOG: path })
+  const gateway = await serve(t, environment)
+  await gateway.get('/v1/grants/nobody')
+  renameSync(path, `${path}.1`)
+  gateway.hangUp()
+  while (!existsSync(path)) await new Promise(resolve => setTimeout(resolve, 20))
+  await gateway.get('/v1/grants/nobody')
+  t.equal(await gateway.end('SIGTERM'), 0)
+  const events = auditLinesIn(readFileSync(path, 'utf8')).map(line => JSON.parse(line).event)
+  t.strictSame(events, ['audit.continued', 'grant.read', 'audit.closed'])
+  t.match(await look(environment, [`${path}.1`, path]), { code: 0, stdout: /6 lines in 1 streams: no faults/ })
 })
 
 t.test('standard output that takes nothing: people get their tokens, and readiness says so', async t => {

@@ -38,9 +38,10 @@ process.stdin.once('data', async () => {
 `
 
 async function writer(t: Test, path: string, how: 'rename' | 'wait') {
-  const limited = 'ulimit -S -f 4 && exec "$@"'
+  // An environment of its own: what tap puts into it writes files, which would meet the limit, too.
+  const limited = 'ulimit -S -f 4 && exec env -i PATH="$PATH" "$@"'
   const args = ['-c', limited, '-', process.execPath, '--import', 'tsx', '--input-type=module', '-e', WRITER, path, how]
-  const child = spawn('bash', args, { stdio: ['pipe', 'pipe', 'inherit'], env: { PATH: process.env.PATH } })
+  const child = spawn('bash', args, { stdio: ['pipe', 'pipe', 'inherit'] })
   const gone = once(child, 'exit')
   t.teardown(() => child.kill('SIGKILL'))
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
