@@ -52,8 +52,8 @@ const authorizations: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { br
       const { redirect_uri: redirectUri, scope, return_to: returnTo, guid } = request.body
       checkPerson(request.caller, guid)
       const begun = await broker.authorizations.begin({ redirectUri, scope, returnTo, guid })
-      checkScope(request.caller, begun.authorization.scope)
       if (guid !== undefined) request.audited = { guid }
+      checkScope(request.caller, begun.authorization.scope)
       reply.code(201).header('cache-control', 'no-store')
       return {
         state: begun.authorization.state,

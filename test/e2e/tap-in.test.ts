@@ -17,7 +17,8 @@ t.teardown(() => redis.stop())
 async function world(t: Parameters<typeof startStack>[0]) {
   const referers: (string | undefined)[] = []
   const product = createServer((request, response) => {
-    referers.push(request.headers.referer)
+    // The browser asks for that by itself, whenever it likes.
+    if (request.url !== '/favicon.ico') referers.push(request.headers.referer)
     response.end('<h1>Back at the product</h1>')
   }).listen(0, '127.0.0.1')
   await once(product, 'listening')
