@@ -2,13 +2,10 @@ import { randomBytes } from 'node:crypto'
 import { format, inspect } from 'node:util'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
-import { hashApiKey } from '../../src/callers/api-keys.ts'
 import { ConfigError, type Environment, readConfig } from '../../src/config.ts'
 import { told } from '../contract/records.ts'
-import { selfSigned } from '../support/certificates.ts'
+import { APP_SECRET, CALLER, KEY, LEAST, problemsOf, wrong } from '../support/settings.ts'
 
-const APP_SECRET = randomBytes(32).toString('hex')
-const KEY = randomBytes(32)
 /** The bytes of a key as they might be printed. */
 const KEY_FORMS = [
   KEY.toString('base64').slice(0, 40),
@@ -16,33 +13,6 @@ const KEY_FORMS = [
   KEY.toString('hex'),
   KEY.join(','),
 ]
-const HASH = hashApiKey('an API key')
-const CALLER = { name: 'appointments', key_sha256: HASH, permissions: ['token:read'] }
-
-/** The least that `serve` needs. */
-const LEAST: Environment = {
-  HEALTHTAP_APP_ID: 'app-1',
-  HEALTHTAP_APP_SECRET: APP_SECRET,
-  HEALTHTAP_REDIRECT_URIS: 'https://app.example.com/callback',
-  CALLERS: JSON.stringify([CALLER]),
-  REDIS_URL: 'redis://127.0.0.1:6379',
-  ENCRYPTION_KEYS: `k1:${KEY.toString('base64')}`,
-}
-
-function problemsOf(environment: Environment): readonly string[] {
-  try {
-    readConfig(environment)
-    return []
-  } catch (error) {
-    if (error instanceof ConfigError) return error.problems
-    throw error
-  }
-}
-
-/** The names that are complained about, with what `more` sets or (undefined) leaves out. */
-function wrong(more: Environment): string[] {
-  return problemsOf({ ...LEAST, ...more }).map(problem => problem.split(' ')[0] ?? '')
-}
 
 t.test('the least that is needed, and what goes without saying', async t => {
   const { appSecret, encryptionKeys, ...config } = readConfig(LEAST)
@@ -241,83 +211,6 @@ t.test('lists are lists', async t => {
   t.strictSame(config.encryptionKeys[1]?.key.export(), KEY)
   const twice = `k:${KEY.toString('base64')},k:${randomBytes(32).toString('base64')}`
   t.match(problemsOf({ ...LEAST, ENCRYPTION_KEYS: twice }), [/^ENCRYPTION_KEYS has to name each key once/])
-})
-
-t.test('callers', async t => {
-  const bad: [unknown, RegExp][] = [
-    ['nonsense', /is not valid JSON/],
-    [[], /at least one caller/],
-    [{}, /at least one caller/],
-    [[7], /\[0\] has to be an object/],
-    [[CALLER, { ...CALLER, name: 'a b' }], /\[1\]\.name has to be/],
-    [[{ ...CALLER, key_sha256: 'short' }], /\[0\]\.key_sha256 has to be 64 hex digits/],
-    [[{ ...CALLER, permissions: ['token:write'] }], /\[0\]\.permissions\[0\] has to be one of/],
-    [[{ ...CALLER, permissions: '*' }], /\[0\]\.permissions has to be a list of/],
-    [[{ ...CALLER, permission: [] }], /\[0\]\.permission is not known/],
-    [[{ name: '', key_sha256: 1 }], /\[0\]\.permissions.*\[0\]\.name.*\[0\]\.key_sha256/],
-    [[{ name: 'a', permissions: ['*'] }], /\[0\] has to say how it is known/],
-    [[{ ...CALLER, keys: [{ sha256: HASH, not_after: 'tomorrow' }] }], /\[0\]\.keys\[0\]\.not_after has to be a time/],
-    [[{ ...CALLER, keys: [] }], /\[0\]\.keys has to be a list/],
-    [[{ ...CALLER, certificate: {} }], /\[0\]\.certificate has to be/],
-    [[{ ...CALLER, certificate: { san: 'scheduler' } }], /\[0\]\.certificate\.san has to be a name such as/],
-    [[{ ...CALLER, jwt: { subject: 'a' } }], /\[0\]\.jwt\.issuer has to be/],
-    [[{ ...CALLER, scopes: 'pay' }], /\[0\]\.scopes has to be a list of scopes/],
-    [[{ ...CALLER, guids: [7] }], /\[0\]\.guids\[0\] has to be a guid/],
-    [[{ ...CALLER, jwt: { issuer: 'https://nobody' } }], /the issuer of appointments is not in JWT_ISSUERS/],
-    [[{ ...CALLER, certificate: { san: 'DNS:a' } }], /^TLS_CLIENT_CA is missing/],
-    [[{ ...CALLER, rate_limit: 1.5 }], /\[0\]\.rate_limit has to be a whole number/],
-    [[{ ...CALLER, rate_limit: '5' }], /\[0\]\.rate_limit has to be a whole number/],
-    [[{ ...CALLER, rate_limit: -1 }], /\[0\]\.rate_limit has to be a whole number/],
-  ]
-  for (const [callers, message] of bad) {
-    const value = typeof callers === 'string' ? callers : JSON.stringify(callers)
-    t.match(problemsOf({ ...LEAST, CALLERS: value }), [message], value.slice(0, 60))
-  }
-  const all = [CALLER, { ...CALLER, name: 'ops', permissions: ['*'], key_sha256: HASH.toUpperCase() }]
-  t.strictSame(readConfig({ ...LEAST, CALLERS: JSON.stringify(all) }).callers, all)
-  const limited = JSON.stringify([{ ...CALLER, rate_limit: 50 }])
-  t.strictSame(readConfig({ ...LEAST, CALLERS: limited }).callers, [{ ...CALLER, rate_limit: 50 }])
-})
-
-const ISSUER = { issuer: 'https://issuer.example', audience: 'gateway', jwks_url: 'https://issuer.example/jwks' }
-
-t.test('issuers of tokens', async t => {
-  const dir = t.testdir({ good: '{"keys":[{"kty":"OKP"}]}', bad: '{"keys":7}', ugly: 'hush' })
-  const { jwks_url: _, ...unsigned } = ISSUER
-  const bad: [unknown, RegExp][] = [
-    [[], /at least one issuer/],
-    [[unsigned], /\[0\] has to have either jwks_url or jwks_file/],
-    [[{ ...ISSUER, jwks_file: 'a' }], /\[0\] has to have either jwks_url or jwks_file/],
-    [[{ ...ISSUER, jwks_url: 'http://issuer.example/jwks' }], /has to be an https:/],
-    [[{ ...ISSUER, algorithms: ['none'] }], /\[0\]\.algorithms\[0\] has to be one of/],
-    [[{ ...ISSUER, algorithms: ['HS256'] }], /\[0\]\.algorithms\[0\] has to be one of/],
-    [[{ ...ISSUER, clock_leeway_seconds: 61 }], /\[0\]\.clock_leeway_seconds has to be a whole number from 0 to 60/],
-    [[ISSUER, ISSUER], /\[1\]\.issuer is there twice/],
-    [[{ ...unsigned, jwks_file: `${dir}/none` }], /cannot use the jwks_file of https:\/\/issuer\.example \(ENOENT\)/],
-    [[{ ...unsigned, jwks_file: `${dir}/bad` }], /it is not a JSON Web Key Set/],
-    [[{ ...unsigned, jwks_file: `${dir}/ugly` }], /it is not a JSON Web Key Set/],
-  ]
-  for (const [issuers, message] of bad) {
-    const value = JSON.stringify(issuers)
-    t.match(problemsOf({ ...LEAST, JWT_ISSUERS: value }), [message], value.slice(0, 90))
-  }
-  const file = JSON.stringify([{ ...unsigned, jwks_file: `${dir}/good` }])
-  t.strictSame(readConfig({ ...LEAST, JWT_ISSUERS: file }).jwtIssuers, [
-    { ...unsigned, jwks: { keys: [{ kty: 'OKP' }] } },
-  ])
-})
-
-t.test('TLS is whole or not there', async t => {
-  const [one, other] = [await selfSigned(t, 'one'), await selfSigned(t, 'other')]
-  const both = { TLS_CERT: one.cert, TLS_KEY: one.key }
-  t.match(readConfig({ ...LEAST, ...both }).tls, { cert: one.cert.trim(), clientCa: null })
-  t.strictSame(wrong({ TLS_CERT: one.cert }), ['TLS_KEY'])
-  t.strictSame(wrong({ TLS_KEY: one.key }), ['TLS_CERT'])
-  t.strictSame(wrong({ TLS_CLIENT_CA: one.cert }), ['TLS_CERT'])
-  t.strictSame(problemsOf({ ...LEAST, ...both, TLS_KEY: other.key }), [
-    'TLS_KEY is not the key of the certificate in TLS_CERT',
-  ])
-  t.strictSame(wrong({ TLS_CERT: one.key, TLS_KEY: one.cert }).sort(), ['TLS_CERT', 'TLS_KEY'])
 })
 
 t.test('where Redis is', async t => {
