@@ -6,8 +6,9 @@ import { promisify } from 'node:util'
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { verifyAudit } from '../../src/cli/audit.ts'
-import { newAuditKey, newCaller, newEncryptionKey } from '../../src/cli/keys.ts'
+import { newAuditKey, newCaller } from '../../src/cli/keys.ts'
 import { auditLinesIn } from '../support/audit.ts'
+import { serveEnvironment } from '../support/environment.ts'
 import { freePort, startRedis } from '../support/redis.ts'
 
 const run = promisify(execFile)
@@ -21,18 +22,7 @@ const { apiKey, entry } = newCaller('everything', ['*'])
 const COMMAND = [process.execPath, '--import', 'tsx', 'src/main.ts']
 
 function settings(more: Record<string, string> = {}): Record<string, string> {
-  return {
-    PATH: process.env.PATH ?? '',
-    HEALTHTAP_APP_ID: 'app',
-    HEALTHTAP_APP_SECRET: 'secret',
-    HEALTHTAP_API_URL: 'http://127.0.0.1:1',
-    HEALTHTAP_REDIRECT_URIS: 'https://app.example/cb',
-    REDIS_URL: redis.url,
-    ENCRYPTION_KEYS: newEncryptionKey(),
-    CALLERS: JSON.stringify([entry]),
-    AUDIT_KEY: newAuditKey(),
-    ...more,
-  }
+  return serveEnvironment(t, redis.url, entry, { AUDIT_KEY: newAuditKey(), ...more })
 }
 
 async function serve(t: Test, environment: Record<string, string>, stdout: 'pipe' | number = 'pipe') {

@@ -4,7 +4,8 @@ import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { createInterface } from 'node:readline'
 import t, { type Test } from 'tap'
-import { newCaller, newEncryptionKey } from '../../src/cli/keys.ts'
+import { newCaller } from '../../src/cli/keys.ts'
+import { serveEnvironment } from '../support/environment.ts'
 import { requestRaw } from '../support/raw.ts'
 import { startRedis } from '../support/redis.ts'
 
@@ -12,19 +13,7 @@ const redis = await startRedis()
 t.teardown(() => redis.stop())
 
 function serve(t: Test, more: Record<string, string>): ChildProcess {
-  const settings: Record<string, string> = {
-    PATH: process.env.PATH ?? '',
-    PORT: '0',
-    HEALTHTAP_APP_ID: 'app',
-    HEALTHTAP_APP_SECRET: 'secret',
-    HEALTHTAP_API_URL: 'http://127.0.0.1:1',
-    HEALTHTAP_REDIRECT_URIS: 'https://app.example/cb',
-    REDIS_URL: redis.url,
-    ENCRYPTION_KEYS: newEncryptionKey(),
-    CALLERS: JSON.stringify([newCaller('all', ['*']).entry]),
-    JOURNAL_DIR: t.testdir({}),
-    ...more,
-  }
+  const settings = serveEnvironment(t, redis.url, newCaller('all', ['*']).entry, { PORT: '0', ...more })
   const variables = Object.entries(settings).map(([name, value]) => `${name}=${value}`)
   const command = ['-i', ...variables, process.execPath, '--import', 'tsx', 'src/main.ts', 'serve']
   const child = spawn('env', command, { stdio: ['ignore', 'pipe', 'pipe'] })
