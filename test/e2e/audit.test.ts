@@ -19,7 +19,10 @@ t.teardown(() => store.disconnect())
 
 const { apiKey, entry } = newCaller('everything', ['*'])
 /** An environment of its own: settings of this machine, and tap's way of counting coverage, stay out. */
-const COMMAND = [process.execPath, '--import', 'tsx', 'src/main.ts']
+function command(environment: Record<string, string>, args: readonly string[]): string[] {
+  const variables = Object.entries(environment).map(([name, value]) => `${name}=${value}`)
+  return ['-i', ...variables, process.execPath, '--import', 'tsx', 'src/main.ts', ...args]
+}
 
 function settings(more: Record<string, string> = {}): Record<string, string> {
   return serveEnvironment(t, redis.url, entry, { AUDIT_KEY: newAuditKey(), ...more })
@@ -27,9 +30,8 @@ function settings(more: Record<string, string> = {}): Record<string, string> {
 
 async function serve(t: Test, environment: Record<string, string>, stdout: 'pipe' | number = 'pipe') {
   const port = await freePort()
-  const [command = '', ...args] = COMMAND
-  const env = { ...environment, PORT: String(port) }
-  const child = spawn(command, [...args, 'serve'], { env, stdio: ['ignore', stdout, 'inherit'] })
+  const settings = { ...environment, PORT: String(port) }
+  const child = spawn('env', command(settings, ['serve']), { stdio: ['ignore', stdout, 'inherit'] })
   const gone = once(child, 'exit')
   t.teardown(() => child.kill('SIGKILL'))
   let printed = ''
@@ -55,8 +57,7 @@ async function serve(t: Test, environment: Record<string, string>, stdout: 'pipe
 }
 
 async function verify(environment: Record<string, string>, args: readonly string[], stdin = '') {
-  const [command = '', ...before] = COMMAND
-  const work = run(command, [...before, 'audit', 'verify', ...args], { env: environment })
+  const work = run('env', command(environment, ['audit', 'verify', ...args]))
   work.child.stdin?.end(stdin)
   return await work.then(
     ({ stdout }) => ({ code: 0, stdout, stderr: '' }),
@@ -145,7 +146,6 @@ t.test('asked for wrongly: exit 2', async t => {
   t.match(await verify(settings(), ['no-such-file']), { code: 2, stderr: /ENOENT/ })
   t.match(await verify(settings(), ['--nonsense']), { code: 2, stderr: /unknown option/ })
   t.match(await verify({ PATH: process.env.PATH ?? '' }, ['-']), { code: 2, stderr: /AUDIT_KEY is missing/ })
-  const [command = '', ...args] = COMMAND
-  const { stdout } = await run(command, [...args, 'keygen', '--audit'])
+  const { stdout } = await run('env', command({ PATH: process.env.PATH ?? '' }, ['keygen', '--audit']))
   t.match(stdout, /^[A-Za-z0-9+/]{43}=\n$/)
 })
