@@ -3,6 +3,8 @@ import t from 'tap'
 import audit from '../../plugins/audit.ts'
 import problem from '../../plugins/problem.ts'
 import type { AuditEntry } from '../../src/audit/log.ts'
+import { Problem } from '../../src/errors.ts'
+import { Secret } from '../../src/ports/secret.ts'
 
 async function appWith(recorded: AuditEntry[] = []) {
   const app = Fastify()
@@ -40,4 +42,21 @@ t.test('one line a request, whatever happens in it', async t => {
     ],
   )
   t.notMatch(JSON.stringify(recorded), /canary/)
+})
+
+t.test('a token that was got, and refused to the caller in the end, was given to nobody', async t => {
+  const recorded: AuditEntry[] = []
+  const app = await appWith(recorded)
+  const accessToken = new Secret('canary')
+  app.get<{ Params: { how: string } }>('/v1/:how', { config: { audit: 'grant.exchange' } }, async request => {
+    request.audited = { guid: 'ada', version: 1, accessToken }
+    if (request.params.how === 'refused') throw new Problem('forbidden', 'The caller may not have this scope.')
+    return {}
+  })
+  for (const how of ['given', 'refused']) await app.inject(`/v1/${how}`)
+  t.match(recorded, [
+    { outcome: 'ok', guid: 'ada', accessToken },
+    { outcome: 'forbidden', guid: 'ada', version: 1 },
+  ])
+  t.equal(recorded[1]?.accessToken, undefined)
 })
