@@ -38,7 +38,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'a pair is committed by its version alone, whichever refresh token brought it',
     file: GRANT,
-    find: 'return fingerprint(grant.pair.refreshToken) === rotation.spentFingerprint',
+    find: 'return isSpent && (!isLeft || grant.version === rotation.replacesVersion)',
     replace: 'return grant.version === rotation.replacesVersion',
   },
   {

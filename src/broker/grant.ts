@@ -110,10 +110,13 @@ export function rotationFrom(policy: RefreshPolicy, grant: Grant, answer: TokenA
 
 /**
  * Whether the pair that stands is the one whose refresh token brought the new pair; under whichever version, since a
- * provider may hand the same pair out again to somebody who signs in meanwhile.
+ * provider may hand the same pair out again to somebody who signs in meanwhile. Where it leaves the refresh token as it is
+ * (RFC 6749, section 6), the version alone tells what stands from what was there before.
  */
 export function isReplacedBy(grant: Grant, rotation: Rotation): boolean {
-  return fingerprint(grant.pair.refreshToken) === rotation.spentFingerprint
+  const isSpent = fingerprint(grant.pair.refreshToken) === rotation.spentFingerprint
+  const isLeft = rotation.pair.refreshToken.equals(grant.pair.refreshToken)
+  return isSpent && (!isLeft || grant.version === rotation.replacesVersion)
 }
 
 /** Whether this pair is the one that the person's authorization brought, and was renewed since: it is spent. */

@@ -175,6 +175,16 @@ t.test('isReplacedBy: by the refresh token that was spent, and not by the versio
   t.ok(isReplacedBy({ ...fresh, version: 2 }, rotation), 'a provider may hand the same pair out again')
 })
 
+t.test('isReplacedBy: a refresh token that the provider leaves as it is', async t => {
+  const answer = answerOf('2')
+  const pair = { ...answer.pair, refreshToken: fresh.pair.refreshToken }
+  const rotation = rotationFrom(policy, fresh, { ...answer, pair }, LATER)
+  t.ok(isReplacedBy(fresh, rotation))
+  const next = rotated(policy, fresh, rotation, LATER)
+  t.equal(next.version, 2)
+  t.notOk(isReplacedBy(next, rotation), 'once, however often it is sent, and never in the place of a later one')
+})
+
 t.test('failed: with nothing spent it is retried later', async t => {
   const code = 'provider_unavailable'
   const failure = { code, retryAtMs: LATER, perhapsSpent: false } as const
