@@ -130,7 +130,35 @@ const required = undefined
 /** Throws `ConfigError`, naming everything that is wrong at once. */
 export function readConfig(environment: Environment = process.env): ServeConfig {
   const { problems, read } = reading(environment)
+  const { config, misfits } = common({ problems, read })
+  const served: ServeConfig = {
+    ...config,
+    redis: read('REDIS_URL', settings.redisUrl, required),
+    redisPrefix: read('REDIS_PREFIX', settings.redisPrefix, 'htgw'),
+    encryptionKeys: read('ENCRYPTION_KEYS', settings.encryptionKeys, required),
+    journalDir: read('JOURNAL_DIR', settings.text, './journal'),
+    auditLog: read('AUDIT_LOG', settings.text, '-'),
+    auditKey: read<KeyObject | null>('AUDIT_KEY', settings.auditKey, null),
+  }
+  return checked(served, problems, misfits)
+}
 
+/** The settings of a gateway that keeps its grants in memory. As `readConfig`. */
+export function readEmbeddedConfig(environment: Environment): Config {
+  const { problems, read } = reading(environment)
+  const { config, misfits } = common({ problems, read })
+  return checked(config, problems, misfits)
+}
+
+/** `misfits`: what does not fit together in settings that are good each by itself. */
+function checked<T extends Config>(config: T, problems: readonly string[], misfits: () => readonly string[]): T {
+  const all = problems.length === 0 ? misfits() : problems
+  if (all.length > 0) throw new ConfigError(all)
+  return Object.freeze(config)
+}
+
+/** The settings that any gateway has. */
+function common({ problems, read }: ReturnType<typeof reading>) {
   /** A file of keys is read with the settings: it changes with them. */
   function withKeys({ jwks_file: file, ...issuer }: IssuerEntry): Issuer {
     if (file === undefined) return issuer
@@ -148,7 +176,7 @@ export function readConfig(environment: Environment = process.env): ServeConfig 
     key: read<Secret | null>('TLS_KEY', settings.privateKey, null),
     clientCa: read<string | null>('TLS_CLIENT_CA', settings.certificates, null),
   }
-  const config: ServeConfig = {
+  const config: Config = {
     host: read('HOST', settings.text, '127.0.0.1'),
     port: read('PORT', settings.integer(0, 65_535), 3000),
     publicPort: read<number | null>('PUBLIC_PORT', settings.integer(0, 65_535), null),
@@ -183,16 +211,8 @@ export function readConfig(environment: Environment = process.env): ServeConfig 
     returnToOrigins: read('RETURN_TO_ORIGINS', settings.origins, []),
     requireState: read('REQUIRE_STATE', settings.flag, false),
     logLevel: read('LOG_LEVEL', settings.oneOf(...LOG_LEVELS), 'info'),
-    redis: read('REDIS_URL', settings.redisUrl, required),
-    redisPrefix: read('REDIS_PREFIX', settings.redisPrefix, 'htgw'),
-    encryptionKeys: read('ENCRYPTION_KEYS', settings.encryptionKeys, required),
-    journalDir: read('JOURNAL_DIR', settings.text, './journal'),
-    auditLog: read('AUDIT_LOG', settings.text, '-'),
-    auditKey: read<KeyObject | null>('AUDIT_KEY', settings.auditKey, null),
   }
-  if (problems.length === 0) problems.push(...whatDoesNotFit(config, tls))
-  if (problems.length > 0) throw new ConfigError(problems)
-  return Object.freeze(config)
+  return { config, misfits: () => whatDoesNotFit(config, tls) }
 }
 
 /** Throws where it is not a JSON Web Key Set (RFC 7517, section 5). */
@@ -204,11 +224,7 @@ function keySetFrom(text: string): KeySet {
   throw new TypeError()
 }
 
-/** Settings that are good each by itself. */
-function whatDoesNotFit(
-  { callers, jwtIssuers }: ServeConfig,
-  tls: { [Name in keyof Tls]: Tls[Name] | null },
-): string[] {
+function whatDoesNotFit({ callers, jwtIssuers }: Config, tls: { [Name in keyof Tls]: Tls[Name] | null }): string[] {
   const { cert, key, clientCa } = tls
   const isSigned = (name: string) => jwtIssuers.some(({ issuer }) => issuer === name)
   const strangers = callers.filter(({ jwt }) => jwt !== undefined && !isSigned(jwt.issuer))

@@ -1,9 +1,8 @@
 /** Everything in one process, for the first five minutes. */
 import { randomBytes } from 'node:crypto'
 import { startSandbox } from '../../sandbox/index.ts'
-import type { Config } from '../config.ts'
+import { readEmbeddedConfig } from '../config.ts'
 import { createEmbeddedGateway } from '../gateway.ts'
-import { Secret } from '../ports/secret.ts'
 import { newCaller } from './keys.ts'
 import { closeGracefully } from './serve.ts'
 
@@ -15,7 +14,6 @@ export interface DevArguments {
 }
 
 const HOST = '127.0.0.1'
-const SCOPES = ['profile_read', 'profile_write']
 
 export async function dev(options: DevArguments): Promise<void> {
   const appId = randomBytes(32).toString('hex')
@@ -32,38 +30,18 @@ export async function dev(options: DevArguments): Promise<void> {
   })
 
   const { apiKey, entry } = newCaller('development', ['*'])
-  const config: Config = {
-    host: HOST,
-    port: options.port,
-    publicPort: null,
-    metricsPort: null,
-    maxConnections: 10_000,
-    maxConcurrentPerCaller: 1_000,
-    rateLimitPerCaller: 0,
-    rateLimitPerGuid: 0,
-    appId,
-    appSecret: new Secret(appSecret),
-    authorizeUrl: `${sandbox.url}/oauth/authorize`,
-    apiUrl: sandbox.url,
-    identityUrl: `${sandbox.url}/api/v2.1/me.json`,
-    identityPointer: '/guid',
-    redirectUris: [callbackUri],
-    scopes: SCOPES,
-    pkce: true,
-    providerTimeoutMs: 10_000,
-    providerMaxConcurrency: 32,
-    callers: [entry],
-    jwtIssuers: [],
-    tls: null,
-    refreshMarginSeconds: 600,
-    refreshMarginRatio: 0.2,
-    refreshIdleAfterSeconds: 0,
-    tokenMinTtlSeconds: 30,
-    defaultLifetimeSeconds: 3_600,
-    returnToOrigins: [],
-    requireState: false,
-    logLevel: 'warn',
-  }
+  const config = readEmbeddedConfig({
+    HOST,
+    PORT: String(options.port),
+    HEALTHTAP_APP_ID: appId,
+    HEALTHTAP_APP_SECRET: appSecret,
+    HEALTHTAP_AUTHORIZE_URL: `${sandbox.url}/oauth/authorize`,
+    HEALTHTAP_API_URL: sandbox.url,
+    HEALTHTAP_IDENTITY_URL: `${sandbox.url}/api/v2.1/me.json`,
+    HEALTHTAP_REDIRECT_URIS: callbackUri,
+    CALLERS: JSON.stringify([entry]),
+    LOG_LEVEL: 'warn',
+  })
   const gateway = await createEmbeddedGateway(config)
   await gateway.listen()
   const close = async () => {

@@ -4,6 +4,7 @@ import type { Problem } from '../../src/errors.ts'
 import { Secret } from '../../src/ports/secret.ts'
 import { createWorld, LEASE_MS } from '../support/broker.ts'
 import { FlakyStores } from '../support/flaky-stores.ts'
+import { pending } from '../support/pending.ts'
 
 const LIFETIME_MS = 7_200_000
 const unavailable = { kind: 'unavailable', upstream: {}, retryAfterSeconds: null }
@@ -11,15 +12,6 @@ const lost = { kind: 'unknown', upstream: {}, settled: false, unreadable: false,
 
 function request(code: string) {
   return { code: new Secret(code), redirectUri: 'https://app.example/cb' }
-}
-
-/** A promise, and the way to keep it. */
-function pending(): { promise: Promise<unknown>; resolve: (outcome: unknown) => void } {
-  let resolve: (outcome: unknown) => void = () => {}
-  const promise = new Promise(kept => {
-    resolve = kept
-  })
-  return { promise, resolve }
 }
 
 async function answered(work: Promise<{ version: number }>): Promise<string> {

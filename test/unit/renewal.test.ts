@@ -4,6 +4,7 @@ import type { Problem } from '../../src/errors.ts'
 import { Secret } from '../../src/ports/secret.ts'
 import { createWorld, LEASE_MS, type World } from '../support/broker.ts'
 import { FlakyStores } from '../support/flaky-stores.ts'
+import { pending } from '../support/pending.ts'
 
 const LIFETIME_MS = 7_200_000
 const unknown = { kind: 'unknown', upstream: {}, settled: false, unreadable: false }
@@ -215,18 +216,15 @@ t.test('nor one that was waiting for its turn', async t => {
   await expired(world, broker)
   world.provider.next('exchange', () => world.provider.answer({ guid: 'bob', expiresInSeconds: 0 }))
   await broker.exchanges.exchange({ code: new Secret('of bob'), redirectUri: 'https://app.example/cb' })
-  let goOn = () => {}
-  const gate = new Promise<void>(resolve => {
-    goOn = resolve
-  })
+  const gate = pending<void>()
   world.provider.next('refresh', async () => {
-    await gate
+    await gate.promise
     return world.provider.answer()
   })
   const reads = ['ada', 'bob'].map(guid => codeOf(broker.tokens.read(guid, null)))
   await world.clock.advance(10)
   const stopping = broker.stop()
-  goOn()
+  gate.resolve()
   await world.clock.advance(10)
   await stopping
   t.strictSame(await Promise.all(reads), ['ok', 'provider_unavailable'])

@@ -2,6 +2,7 @@
 import t, { type Test } from 'tap'
 import { Secret } from '../../src/ports/secret.ts'
 import { createWorld, type World } from '../support/broker.ts'
+import { pending } from '../support/pending.ts'
 
 const LIFETIME_MS = 7_200_000
 
@@ -66,19 +67,16 @@ t.test('a provider hands the same pair out again to who signs in during its rene
   }
   const { pair } = (await signIn('first')).grant
   await world.clock.advance(LIFETIME_MS - 5_000)
-  let goOn = () => {}
-  const gate = new Promise<void>(resolve => {
-    goOn = resolve
-  })
+  const gate = pending<void>()
   world.provider.next('refresh', async () => {
-    await gate
+    await gate.promise
     return world.provider.answer()
   })
   const reading = broker.tokens.read('ada', null)
   await world.clock.advance(10)
   world.provider.next('exchange', () => world.provider.answer({ guid: 'ada', pair, expiresInSeconds: 5 }))
   await signIn('second')
-  goOn()
+  gate.resolve()
   await world.clock.advance(10_000)
   t.match(await reading, { version: 3 })
   await standsAlive(t, world, 'ada')
