@@ -31,14 +31,15 @@ import type { AuditLog } from './audit/log.ts'
 import { createBroker } from './broker/broker.ts'
 import type { BrokerPorts } from './broker/context.ts'
 import type { Callers } from './callers/callers.ts'
-import type { Config, Tls } from './config.ts'
+import type { Config } from './config.ts'
 import { createDoors } from './doors.ts'
 import { Problem } from './errors.ts'
-import { type HttpLimits, httpLimits, limitServer, refuseUnreadable, serverOptions } from './http-limits.ts'
+import { createLimitedServer, type HttpLimits, httpLimits, refuseUnreadable } from './http-limits.ts'
 import { createRateLimits } from './limits/rate-limits.ts'
 import type { Metrics } from './metrics.ts'
 import type { SharedCounts } from './ports/counts.ts'
 import { sharedSchemas } from './schemas/index.ts'
+import { tlsForCallers } from './tls.ts'
 import { VERSION } from './version.ts'
 
 export interface AppPorts extends BrokerPorts {
@@ -62,11 +63,11 @@ const LEASE_BEYOND_DEADLINE_MS = 5_000
  * are opened by who listens. `limits` absent: as in production.
  */
 export async function buildApp(config: Config, ports: AppPorts, limits: HttpLimits = limitsOf(config)) {
+  const tls = config.tls === null ? null : tlsForCallers(config.tls)
   const app = Fastify<Server>({
-    http: serverOptions(limits),
-    keepAliveTimeout: limits.keepAliveTimeoutMs,
-    requestTimeout: limits.requestTimeoutMs,
-    connectionTimeout: limits.silenceMs,
+    serverFactory: handler => createLimitedServer(limits, tls, handler),
+    // What comes on an open connection while the service closes is answered; the connection ends with the answer.
+    return503OnClosing: false,
     clientErrorHandler: refuseUnreadable(ports.clock),
     frameworkErrors: (_error, request, reply) => {
       // Before any hook: an address that is not percent-encoded, or a part of it that is too long.
@@ -84,10 +85,8 @@ export async function buildApp(config: Config, ports: AppPorts, limits: HttpLimi
     genReqId: requestIdOf,
     routerOptions: { maxParamLength: 256 },
     logController: new LogController({ disableRequestLogging: true }),
-    ...(config.tls === null ? {} : { https: { ...secureContext(config.tls), ...TLS } }),
   } as FastifyServerOptions).withTypeProvider<TypeBoxTypeProvider>()
 
-  limitServer(app.server, limits)
   app.setValidatorCompiler(compileValidator())
   takeEmptyJson(app)
   app.addHook('onRequest', async (request, reply) => {
@@ -108,7 +107,7 @@ export async function buildApp(config: Config, ports: AppPorts, limits: HttpLimi
     frameguard: { action: 'deny' },
   })
   await app.register(requestTarget)
-  await app.register(doors, { doors: createDoors(limits, ports.clock) })
+  await app.register(doors, { doors: createDoors(limits, config.tls, ports.clock) })
   await app.register(audit, { audit: ports.audit })
   await app.register(auth, { callers: ports.callers })
   await app.register(underWay, { maxPerCaller: config.maxConcurrentPerCaller })
@@ -165,14 +164,6 @@ export async function buildApp(config: Config, ports: AppPorts, limits: HttpLimi
   })
   app.addHook('onClose', () => broker.stop())
   return app
-}
-
-/** Callers may show a certificate, and need not: those with an API key, probes and browsers have none. */
-const TLS = { minVersion: 'TLSv1.2', requestCert: true, rejectUnauthorized: false } as const
-
-/** What may change while the service runs. */
-export function secureContext({ cert, key, clientCa }: Tls) {
-  return { cert, key: key.reveal(), ...(clientCa === null ? {} : { ca: clientCa }) }
 }
 
 /** An exchange takes longest: it may wait for a code that somebody else has sent, and then ask whose tokens these are. */

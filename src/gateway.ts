@@ -1,13 +1,13 @@
 /** Puts the parts together: real clock, real provider, Redis or memory, and the app on top. What it opens, it closes. */
 import type { Server } from 'node:https'
 import { type DestinationStream, type Logger, pino } from 'pino'
-import { type AppPorts, buildApp, secureContext } from './app.ts'
+import { type AppPorts, buildApp } from './app.ts'
 import { auditedEvents } from './audit/events.ts'
 import { type AuditLog, noAudit } from './audit/log.ts'
 import { openAudit } from './audit/open.ts'
 import { createCallers } from './callers/callers.ts'
 import type { Config, ServeConfig } from './config.ts'
-import type { DoorAddresses, DoorPorts } from './doors.ts'
+import { addressOf, type DoorAddresses, type DoorPorts } from './doors.ts'
 import type { HttpLimits } from './http-limits.ts'
 import { createLogger, loggedEvents } from './logging.ts'
 import { createMetrics } from './metrics.ts'
@@ -25,6 +25,7 @@ import { systemClock } from './system/clock.ts'
 import { createFileJournal, noJournal } from './system/journal.ts'
 import { systemRandom } from './system/random.ts'
 import { createSlots } from './system/slots.ts'
+import { contextForCallers } from './tls.ts'
 
 export interface ServedGateway extends Gateway {
   /** Takes over what may change while it runs. Returns the names of those that have changed and need a restart. */
@@ -136,9 +137,9 @@ async function assemble(
     audit,
     async listen() {
       try {
-        const address = await app.listen({ host: config.host, port: config.port })
+        await app.listen({ host: config.host, port: config.port })
         doors = await app.doors.open(config.host, doorPorts(config), app.routing)
-        return address
+        return addressOf(app.server)
       } catch (error) {
         // It renews already: what is under way must not get lost with the process.
         await close()
@@ -150,7 +151,10 @@ async function assemble(
       callers.use(next)
       provider.useSecret(next.appSecret)
       logger.level = next.logLevel
-      if (config.tls !== null && next.tls !== null) (app.server as Server).setSecureContext(secureContext(next.tls))
+      if (config.tls !== null && next.tls !== null) {
+        ;(app.server as Server).setSecureContext(contextForCallers(next.tls))
+        app.doors.useTls(next.tls)
+      }
     },
     close,
   }

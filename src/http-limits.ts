@@ -1,6 +1,8 @@
 /** What one client may take of the HTTP server: bytes, time and connections. The same for every listener. */
 import { createServer, type RequestListener, type Server, type ServerOptions, STATUS_CODES } from 'node:http'
+import { createServer as createSecureServer } from 'node:https'
 import type { Socket } from 'node:net'
+import type { TlsOptions } from 'node:tls'
 import { PROBLEMS } from './errors.ts'
 import type { Clock } from './ports/clock.ts'
 
@@ -39,8 +41,7 @@ export const MAX_URL_LENGTH = 8 * 1024
 /** How long a client whose request could not be read may take to hear so. */
 const LINGER_MS = 1_000
 
-/** The options that Node takes when a server is made; `limitServer` sets the others. */
-export function serverOptions(limits: HttpLimits): ServerOptions {
+function serverOptions(limits: HttpLimits): ServerOptions {
   return {
     maxHeaderSize: MAX_HEADER_BYTES,
     headersTimeout: limits.headersTimeoutMs,
@@ -52,16 +53,12 @@ export function serverOptions(limits: HttpLimits): ServerOptions {
   }
 }
 
-export function limitServer(server: Server, limits: HttpLimits): void {
+/** A listener, not yet listening. `tls` null: plain HTTP. What it cannot read is for `refuseUnreadable`. */
+export function createLimitedServer(limits: HttpLimits, tls: TlsOptions | null, listener: RequestListener): Server {
+  const options = serverOptions(limits)
+  const server = tls === null ? createServer(options, listener) : createSecureServer({ ...options, ...tls }, listener)
   server.maxConnections = limits.maxConnections
   server.setTimeout(limits.silenceMs)
-}
-
-/** Another listener, which obeys the same limits. */
-export function createLimitedServer(limits: HttpLimits, clock: Clock, listener: RequestListener): Server {
-  const server = createServer(serverOptions(limits), listener)
-  limitServer(server, limits)
-  server.on('clientError', refuseUnreadable(clock))
   return server
 }
 

@@ -1,18 +1,13 @@
 /** A running process whose settings change: files are written anew, and SIGHUP is sent. */
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
 import t from 'tap'
 import { startDriven } from '../../sandbox/driver.ts'
 import { newCaller, newEncryptionKey } from '../../src/cli/keys.ts'
 import { startRedis } from '../support/redis.ts'
-
-/** An environment of its own: settings of this machine, and tap's way of counting coverage, stay out. */
-const COMMAND = ['-i', `PATH=${process.env.PATH}`]
-const SERVE = [process.execPath, '--import', 'tsx', 'src/main.ts', 'serve']
+import { startServe } from '../support/serve.ts'
 
 t.test('secret, keys and callers change without a restart; what is wrong changes nothing', async t => {
   const redis = await startRedis()
@@ -38,26 +33,7 @@ t.test('secret, keys and callers change without a restart; what is wrong changes
     CALLERS_FILE: join(dir, 'callers'),
     JOURNAL_DIR: join(dir, 'journal'),
   }
-  const settings = Object.entries(environment).map(([name, value]) => `${name}=${value}`)
-  const serve = spawn('env', [...COMMAND, ...settings, ...SERVE], { stdio: ['ignore', 'pipe', 'inherit'] })
-  t.teardown(() => serve.kill('SIGKILL'))
-  const lines = createInterface({ input: serve.stdout })[Symbol.asyncIterator]()
-
-  /** The next line with this message. */
-  async function logged(message: RegExp): Promise<Record<string, string>> {
-    for (;;) {
-      const { done, value } = await lines.next()
-      if (done) throw new Error(`serve has ended without saying ${message}`)
-      if (message.test(value)) return JSON.parse(value)
-    }
-  }
-
-  async function reload(message: RegExp) {
-    serve.kill('SIGHUP')
-    return await logged(message)
-  }
-
-  const url = (await logged(/"ready"/)).address
+  const { process: serve, url, reload } = await startServe(t, environment)
   const send = async (caller: { apiKey: string }, method: string, path: string, body?: unknown) => {
     const headers = { authorization: `Bearer ${caller.apiKey}`, 'content-type': 'application/json' }
     const response = await fetch(`${url}${path}`, {

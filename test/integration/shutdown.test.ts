@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import t from 'tap'
+import { everythingFrom, open, parse, requestRaw } from '../support/raw.ts'
 import { startRedis } from '../support/redis.ts'
 import { startStack } from '../support/stack.ts'
 
@@ -28,5 +29,37 @@ t.test(
     t.strictSame((await sandbox.counts()).totals, before)
     const next = await gateway()
     t.match(await next.get(`/v1/grants/${guid}/token`), { status: 200 }, 'it is renewed when it is asked for next')
+  },
+)
+
+t.test(
+  'what comes on an open connection while it closes is answered, and the connection ends with the answer',
+  async t => {
+    const redis = await startRedis()
+    t.teardown(() => redis.stop())
+    const { sandbox, apiKey, gateway } = await startStack(t, redis.url)
+    const client = await gateway()
+    const { guid } = (await client.send('POST', '/v1/users', { username: '4711' })).body
+    const socket = open(client.url)
+    t.teardown(() => socket.destroy())
+    const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${apiKey}\r\n\r\n`
+    await sandbox.addFault({ operation: 'refresh', kind: 'latency', latency_ms: 500, times: 1 })
+    const body = '{"version":1}'
+    const head = [`POST /v1/grants/${guid}/refresh HTTP/1.1`, 'Host: a', `Authorization: Bearer ${apiKey}`]
+    const length = ['Content-Type: application/json', `Content-Length: ${body.length}`]
+    socket.write([...head, ...length, '', body].join('\r\n'))
+    while ((await sandbox.counts()).peak_concurrency === 0);
+    const closed = client.close()
+    while ((await requestRaw(client.url, 'GET', '/health/live')).status !== 0);
+    socket.write(get(`/v1/grants/${guid}/token`))
+    const answers = (await everythingFrom(socket)).split(/(?=HTTP\/1\.1 )/).map(parse)
+    await closed
+    t.strictSame(
+      answers.map(({ status, headers, body }) => [status, headers.get('connection'), JSON.parse(body).guid]),
+      [
+        [200, 'keep-alive', guid],
+        [200, 'close', guid],
+      ],
+    )
   },
 )

@@ -1,0 +1,45 @@
+/** `serve` as a process, its settings in the environment, and what it says. */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { createInterface } from 'node:readline'
+import type { Test } from 'tap'
+
+/** An environment of its own: settings of this machine, and tap's way of counting coverage, stay out. */
+const COMMAND = ['-i', `PATH=${process.env.PATH}`]
+const SERVE = [process.execPath, '--import', 'tsx', 'src/main.ts', 'serve']
+
+export interface Served {
+  readonly process: ChildProcess
+  /** Where it listens. */
+  readonly url: string
+  readonly doors: Readonly<{ public?: string; metrics?: string }>
+  /** Sends SIGHUP; resolves with the next line that says this. */
+  reload(message: RegExp): Promise<Record<string, string>>
+}
+
+/** Resolves when it is ready. */
+export async function startServe(t: Test, environment: Record<string, string>): Promise<Served> {
+  const settings = Object.entries(environment).map(([name, value]) => `${name}=${value}`)
+  const serve = spawn('env', [...COMMAND, ...settings, ...SERVE], { stdio: ['ignore', 'pipe', 'inherit'] })
+  t.teardown(() => serve.kill('SIGKILL'))
+  const lines = createInterface({ input: serve.stdout })[Symbol.asyncIterator]()
+
+  /** The next line with this message. */
+  async function logged(message: RegExp): Promise<Record<string, string>> {
+    for (;;) {
+      const { done, value } = await lines.next()
+      if (done) throw new Error(`serve has ended without saying ${message}`)
+      if (message.test(value)) return JSON.parse(value)
+    }
+  }
+
+  const { address = '', ...doors } = await logged(/"ready"/)
+  return {
+    process: serve,
+    url: address,
+    doors,
+    reload(message) {
+      serve.kill('SIGHUP')
+      return logged(message)
+    },
+  }
+}
