@@ -32,6 +32,7 @@ export interface Config {
   readonly rateLimitPerGuid: number
   readonly appId: string
   readonly appSecret: Secret
+  readonly appSecretNext: Secret | null
   readonly authorizeUrl: string
   readonly apiUrl: string
   readonly identityUrl: string | null
@@ -187,6 +188,7 @@ function common({ problems, read }: ReturnType<typeof reading>) {
     rateLimitPerGuid: read('RATE_LIMIT_PER_GUID', settings.integer(0, 1_000_000), 0),
     appId: read('HEALTHTAP_APP_ID', settings.text, required),
     appSecret: read('HEALTHTAP_APP_SECRET', settings.secret, required),
+    appSecretNext: read<Secret | null>('HEALTHTAP_APP_SECRET_NEXT', settings.secret, null),
     authorizeUrl: read(
       'HEALTHTAP_AUTHORIZE_URL',
       settings.providerUrl,

@@ -149,7 +149,7 @@ async function assemble(
     doors: () => doors,
     reload(next) {
       callers.use(next)
-      provider.useSecret(next.appSecret)
+      provider.useSecrets(next)
       logger.level = next.logLevel
       if (config.tls !== null && next.tls !== null) {
         ;(app.server as Server).setSecureContext(contextForCallers(next.tls))

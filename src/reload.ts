@@ -2,7 +2,14 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { ServeConfig } from './config.ts'
 
-const RELOADED: readonly (keyof ServeConfig)[] = ['appSecret', 'callers', 'encryptionKeys', 'jwtIssuers', 'logLevel']
+const RELOADED: readonly (keyof ServeConfig)[] = [
+  'appSecret',
+  'appSecretNext',
+  'callers',
+  'encryptionKeys',
+  'jwtIssuers',
+  'logLevel',
+]
 
 /** Settings that have changed and take effect at the next start. Secrets among them are not compared. */
 export function needRestart(before: ServeConfig, after: ServeConfig): readonly string[] {

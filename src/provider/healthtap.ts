@@ -8,6 +8,8 @@ import { type Answer, classifyIdentity, classifyRevocation, classifyTokenAnswer 
 export interface HealthTapOptions {
   readonly appId: string
   readonly appSecret: Secret
+  /** Tried where the first is refused; null: there is none. */
+  readonly appSecretNext: Secret | null
   readonly authorizeUrl: string
   readonly apiUrl: string
   /** null: nobody can be asked. */
@@ -42,9 +44,12 @@ const NEVER_SENT = new Set([
   'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
 ])
 
+/** Outcomes after which it is not known whether our credentials were taken. */
+const SAYS_NOTHING_OF_US: ReadonlySet<Outcome<unknown>['kind']> = new Set(['client_refused', 'unavailable', 'unknown'])
+
 export interface HealthTap extends Provider {
-  /** From here on with this secret. */
-  useSecret(appSecret: Secret): void
+  /** From here on with these. */
+  useSecrets(secrets: Pick<HealthTapOptions, 'appSecret' | 'appSecretNext'>): void
   close(): Promise<void>
 }
 
@@ -55,21 +60,34 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
     connect: { timeout: Math.ceil(timeoutMs / 2) },
     maxResponseSize: LARGEST_ANSWER_BYTES,
   })
-  let basic = basicOf(options.appSecret)
+  let basics = basicsOf(options)
   const apiUrl = options.apiUrl.replace(/\/+$/, '')
 
-  function basicOf(appSecret: Secret): string {
-    return `Basic ${Buffer.from(`${options.appId}:${appSecret.reveal()}`).toString('base64')}`
+  /** The one that HealthTap takes comes first. */
+  function basicsOf({ appSecret, appSecretNext }: Parameters<HealthTap['useSecrets']>[0]): readonly string[] {
+    const secrets = appSecretNext === null ? [appSecret] : [appSecret, appSecretNext]
+    return secrets.map(secret => `Basic ${Buffer.from(`${options.appId}:${secret.reveal()}`).toString('base64')}`)
   }
 
   async function post<T>(path: string, body: object, classify: (answer: Answer) => Outcome<T>): Promise<Outcome<T>> {
-    const headers = { authorization: basic, 'content-type': 'application/json' }
-    return await send(`${apiUrl}${path}`, { method: 'POST', headers, body: JSON.stringify(body) }, classify)
+    const signal = AbortSignal.timeout(timeoutMs)
+    const known = basics
+    const [first = '', other] = known
+    async function as(authorization: string): Promise<Outcome<T>> {
+      const headers = { authorization, 'content-type': 'application/json' }
+      return await send(`${apiUrl}${path}`, { method: 'POST', headers, body: JSON.stringify(body), signal }, classify)
+    }
+    const outcome = await as(first)
+    if (outcome.kind !== 'client_refused' || other === undefined) return outcome
+    // Nothing was spent: whoever refuses us does not look at what we ask for.
+    const again = await as(other)
+    if (!SAYS_NOTHING_OF_US.has(again.kind) && basics === known) basics = [other, first]
+    return again
   }
 
   async function send<T>(
     url: string,
-    init: { method: 'GET' | 'POST'; headers: Record<string, string>; body?: string },
+    init: { method: 'GET' | 'POST'; headers: Record<string, string>; body?: string; signal: AbortSignal },
     classify: (answer: Answer) => Outcome<T>,
   ): Promise<Outcome<T>> {
     try {
@@ -83,7 +101,6 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
           'user-agent': 'healthtap-gateway',
         },
         dispatcher: agent,
-        signal: AbortSignal.timeout(timeoutMs),
       })
       const { date = null, 'retry-after': retryAfter = null } = response.headers
       return classify({
@@ -152,13 +169,14 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
       const { identityUrl } = options
       if (identityUrl === null) return { kind: 'ok', value: null }
       const headers = { authorization: `Bearer ${accessToken.reveal()}` }
-      return await send(identityUrl, { method: 'GET', headers }, answer => {
+      const signal = AbortSignal.timeout(timeoutMs)
+      return await send(identityUrl, { method: 'GET', headers, signal }, answer => {
         return classifyIdentity(answer, options.identityPointer)
       })
     },
 
-    useSecret(appSecret) {
-      basic = basicOf(appSecret)
+    useSecrets(secrets) {
+      basics = basicsOf(secrets)
     },
 
     async close() {

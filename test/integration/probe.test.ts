@@ -13,6 +13,7 @@ for (const legacy of [false, true]) {
       const healthTap = createHealthTap({
         appId,
         appSecret: new Secret(secret),
+        appSecretNext: null,
         authorizeUrl: `${url}/oauth/authorize`,
         apiUrl,
         identityUrl: null,

@@ -161,6 +161,7 @@ function healthTap(t: Test, server: Pick<HostileServer, 'url'>, timeoutMs: numbe
   const provider = createHealthTap({
     appId: 'app',
     appSecret: new Secret('secret'),
+    appSecretNext: null,
     authorizeUrl: server.url,
     apiUrl: server.url,
     identityUrl: `${server.url}/me`,

@@ -31,6 +31,7 @@ t.test('the least that is needed, and what goes without saying', async t => {
     rateLimitPerCaller: 0,
     rateLimitPerGuid: 0,
     appId: 'app-1',
+    appSecretNext: null,
     authorizeUrl: 'https://developers.healthtap.com/oauth/authorize',
     apiUrl: 'https://api.healthtap.com',
     identityUrl: null,
