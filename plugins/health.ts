@@ -48,7 +48,7 @@ const health: FastifyPluginAsyncTypebox<HealthOptions> = async (app, options) =>
         tags: ['Running it'],
         summary: 'Whether requests may be sent here',
         description:
-          'A line for each thing it needs. 503 while the store is away; 200 and `degraded` while HealthTap is, or refuses our credentials, or while audit lines cannot be written.',
+          'A line for each thing it needs. 503 while the store is away, and when the process is about to stop; 200 and `degraded` while HealthTap is, or refuses our credentials, or while audit lines cannot be written.',
         security: [],
         response: {
           200: { description: 'It is ready.', content: { 'application/json': { schema: ref(Health) } } },
@@ -58,12 +58,22 @@ const health: FastifyPluginAsyncTypebox<HealthOptions> = async (app, options) =>
     },
     async (_request, reply) => {
       const store = await storeCheck(options.pingStore)
-      const checks = [store, ...providerChecks(options.trouble()), auditCheck(options.auditTrouble())]
+      const checks = [
+        store,
+        ...providerChecks(options.trouble()),
+        auditCheck(options.auditTrouble()),
+        processCheck(app.isLeaving()),
+      ]
       const status = worstOf(checks.map(check => check.status))
       reply.code(status === 'unavailable' ? 503 : 200).header('cache-control', 'no-store')
       return { status, checks }
     },
   )
+}
+
+function processCheck(isLeaving: boolean) {
+  if (!isLeaving) return { name: 'process', status: 'ok' as const }
+  return { name: 'process', status: 'unavailable' as const, detail: 'It is about to stop. Send requests elsewhere.' }
 }
 
 /** A provider that is away, or refuses us, does so for every replica: sending requests elsewhere would not help. */

@@ -15,6 +15,7 @@ import audit from '../plugins/audit.ts'
 import auth from '../plugins/auth.ts'
 import doors from '../plugins/doors.ts'
 import health from '../plugins/health.ts'
+import leaving from '../plugins/leaving.ts'
 import metrics from '../plugins/metrics.ts'
 import problem, { sendProblem } from '../plugins/problem.ts'
 import rateLimit from '../plugins/rate-limit.ts'
@@ -139,6 +140,7 @@ export async function buildApp(config: Config, ports: AppPorts, limits: HttpLimi
     ports,
   )
   const options = { broker, clock: ports.clock }
+  await app.register(leaving, { onLeave: broker.retire })
   await app.register(health, {
     pingStore: () => ports.stores.ping(),
     trouble: broker.trouble,
@@ -154,7 +156,6 @@ export async function buildApp(config: Config, ports: AppPorts, limits: HttpLimi
 
   app.addHook('onReady', () => broker.start())
   app.addHook('preClose', async () => {
-    broker.retire()
     // A request that does not end, as one whose body never comes, must not use up the time that renewals need to end in.
     const cutOff = () => {
       app.server.closeAllConnections()

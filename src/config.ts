@@ -63,6 +63,7 @@ export interface ServeConfig extends Config {
   readonly redisPrefix: string
   readonly encryptionKeys: EncryptionKeys
   readonly journalDir: string
+  readonly shutdownDelaySeconds: number
   /** `-`: standard output; else a file. */
   readonly auditLog: string
   /** null: one is derived from the first of the encryption keys. */
@@ -137,6 +138,7 @@ export function readConfig(environment: Environment = process.env): ServeConfig 
     redis: read('REDIS_URL', settings.redisUrl, required),
     redisPrefix: read('REDIS_PREFIX', settings.redisPrefix, 'htgw'),
     encryptionKeys: read('ENCRYPTION_KEYS', settings.encryptionKeys, required),
+    shutdownDelaySeconds: read('SHUTDOWN_DELAY_SECONDS', settings.integer(0, 300), 1),
     journalDir: read('JOURNAL_DIR', settings.text, './journal'),
     auditLog: read('AUDIT_LOG', settings.text, '-'),
     auditKey: read<KeyObject | null>('AUDIT_KEY', settings.auditKey, null),

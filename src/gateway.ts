@@ -40,6 +40,8 @@ export interface Gateway {
   listen(): Promise<string>
   /** Those of the other listeners. */
   doors(): DoorAddresses
+  /** Says that it is not ready any more, and goes on answering. Renews nothing ahead of time from now on. */
+  leave(): void
   /** Finishes what is under way, stores what it brought, and lets go of everything. */
   close(): Promise<void>
 }
@@ -147,6 +149,7 @@ async function assemble(
       }
     },
     doors: () => doors,
+    leave: () => app.leave(),
     reload(next) {
       callers.use(next)
       provider.useSecrets(next)

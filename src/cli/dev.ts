@@ -48,7 +48,7 @@ export async function dev(options: DevArguments): Promise<void> {
     await gateway.close()
     await sandbox.close()
   }
-  closeGracefully({ logger: gateway.logger, close }, 5_000)
+  closeGracefully({ ...gateway, close }, 5_000, 0)
   process.stdout.write(walkThrough({ gatewayUrl, sandboxUrl: sandbox.url, apiKey, appId, callbackUri }))
 }
 

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import closeWithGrace from 'close-with-grace'
 import { DRAIN_MS } from '../app.ts'
 import { ConfigError, readConfig } from '../config.ts'
@@ -10,7 +11,8 @@ const GRACE_BEYOND_DEADLINE_MS = DRAIN_MS + 10_000
 export async function serve(): Promise<void> {
   const config = readConfig()
   const gateway = await createServedGateway(config)
-  closeGracefully(gateway, config.providerTimeoutMs + GRACE_BEYOND_DEADLINE_MS)
+  const delayMs = config.shutdownDelaySeconds * 1000
+  closeGracefully(gateway, config.providerTimeoutMs + GRACE_BEYOND_DEADLINE_MS, delayMs)
   process.on('SIGHUP', () => {
     // First, and whatever the settings are like: a file that was renamed is not waited for.
     gateway.audit.reopen()
@@ -35,12 +37,22 @@ function reload(gateway: ServedGateway): void {
   }
 }
 
-/** On SIGTERM and SIGINT: no more requests, finish what is under way, store it, exit 0. */
-export function closeGracefully(gateway: Pick<Gateway, 'logger' | 'close'>, delayMs: number): void {
+/**
+ * On SIGTERM and SIGINT: say so, and `leaveMs` later take no more requests, finish what is under way, store it, exit 0. What has not ended
+ * `graceMs` after that is cut off.
+ */
+export function closeGracefully(
+  gateway: Pick<Gateway, 'logger' | 'leave' | 'close'>,
+  graceMs: number,
+  leaveMs: number,
+): void {
   // A hang-up reloads the settings of `serve`.
-  closeWithGrace({ delay: delayMs, skip: ['SIGHUP'] }, async ({ err, signal }) => {
-    if (err === undefined) gateway.logger.info({ signal }, 'closing')
-    else gateway.logger.fatal({ err }, 'closing after an error that nobody expected')
+  closeWithGrace({ delay: leaveMs + graceMs, skip: ['SIGHUP'] }, async ({ err, signal }) => {
+    gateway.leave()
+    if (err === undefined) {
+      gateway.logger.info({ signal }, 'closing')
+      await sleep(leaveMs)
+    } else gateway.logger.fatal({ err }, 'closing after an error that nobody expected')
     await gateway.close()
   })
 }

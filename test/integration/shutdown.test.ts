@@ -63,3 +63,19 @@ t.test(
     )
   },
 )
+
+t.test('before it closes it says so: not ready, and every answer ends its connection', async t => {
+  const redis = await startRedis()
+  t.teardown(() => redis.stop())
+  const { apiKey, gateway } = await startStack(t, redis.url)
+  const client = await gateway()
+  const { guid } = (await client.send('POST', '/v1/users', { username: '4711' })).body
+  t.match(await client.get('/health/ready'), { status: 200 })
+  client.leave()
+  t.match(await client.get('/health/ready'), { status: 503, body: { status: 'unavailable' } })
+  t.match(await client.get('/health/live'), { status: 200 })
+  const socket = open(client.url)
+  socket.write(`GET /v1/grants/${guid}/token HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${apiKey}\r\n\r\n`)
+  const answer = parse(await everythingFrom(socket))
+  t.match(answer, { status: 200, headers: new Map([['connection', 'close']]) })
+})

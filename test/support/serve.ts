@@ -21,15 +21,19 @@ export async function startServe(t: Test, environment: Record<string, string>): 
   const settings = Object.entries(environment).map(([name, value]) => `${name}=${value}`)
   const serve = spawn('env', [...COMMAND, ...settings, ...SERVE], { stdio: ['ignore', 'pipe', 'inherit'] })
   t.teardown(() => serve.kill('SIGKILL'))
-  const lines = createInterface({ input: serve.stdout })[Symbol.asyncIterator]()
+  const lines = createInterface({ input: serve.stdout })
 
-  /** The next line with this message. */
-  async function logged(message: RegExp): Promise<Record<string, string>> {
-    for (;;) {
-      const { done, value } = await lines.next()
-      if (done) throw new Error(`serve has ended without saying ${message}`)
-      if (message.test(value)) return JSON.parse(value)
-    }
+  /** The next line with this message. All are read, awaited or not: a full pipe would keep the process from ending. */
+  function logged(message: RegExp): Promise<Record<string, string>> {
+    return new Promise((resolve, reject) => {
+      const look = (line: string) => {
+        if (!message.test(line)) return
+        lines.off('line', look)
+        resolve(JSON.parse(line))
+      }
+      lines.on('line', look)
+      lines.once('close', () => reject(new Error(`serve has ended without saying ${message}`)))
+    })
   }
 
   const { address = '', ...doors } = await logged(/"ready"/)
@@ -38,8 +42,9 @@ export async function startServe(t: Test, environment: Record<string, string>): 
     url: address,
     doors,
     reload(message) {
+      const said = logged(message)
       serve.kill('SIGHUP')
-      return logged(message)
+      return said
     },
   }
 }

@@ -26,6 +26,7 @@ export interface GatewayClient {
   send(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>
   /** As after the audit file was renamed. */
   reopenAudit(): void
+  leave(): void
   close(): Promise<void>
 }
 
@@ -97,6 +98,7 @@ export async function startStack(
       url,
       reopenAudit: () => running.audit.reopen(),
       doors: running.doors(),
+      leave: () => running.leave(),
       close: closeOnce,
       get: (path, apiKey = everything.apiKey) =>
         ask(url, 'GET', path, undefined, { authorization: `Bearer ${apiKey}` }),

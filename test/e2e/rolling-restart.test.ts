@@ -1,0 +1,110 @@
+/** Three replicas are replaced one after the other, under load: nobody is refused anything, and nothing is renewed twice. */
+import { once } from 'node:events'
+import { setTimeout as pause } from 'node:timers/promises'
+import t from 'tap'
+import { startDriven } from '../../sandbox/driver.ts'
+import { newCaller } from '../../src/cli/keys.ts'
+import { serveEnvironment } from '../support/environment.ts'
+import { startRedis } from '../support/redis.ts'
+import { type Served, startServe } from '../support/serve.ts'
+
+const { apiKey, entry } = newCaller('everything', ['*'])
+
+/** Sends each request to the next of those that were ready when last looked at, and never a second time. */
+class Balancer {
+  readonly failures: string[] = []
+  answered = 0
+  #ready: Served[] = []
+  #next = 0
+
+  async look(replicas: readonly Served[]): Promise<void> {
+    const seen = await Promise.all(
+      replicas.map(async replica => {
+        const isReady = await fetch(`${replica.url}/health/ready`).then(
+          ({ ok }) => ok,
+          () => false,
+        )
+        return isReady ? [replica] : []
+      }),
+    )
+    this.#ready = seen.flat()
+  }
+
+  get readyCount(): number {
+    return this.#ready.length
+  }
+
+  async send(method: string, path: string, body?: object): Promise<{ guid: string; version: number }> {
+    const replica = this.#ready[this.#next++ % this.#ready.length]
+    if (replica === undefined) throw new Error('no replica is ready')
+    try {
+      const response = await fetch(`${replica.url}${path}`, {
+        method,
+        headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' },
+        body: JSON.stringify(body) ?? null,
+      })
+      const answer = JSON.parse(await response.text())
+      if (!response.ok) this.failures.push(`${method} ${path}: ${response.status} ${answer.code}`)
+      this.answered += 1
+      return answer
+    } catch (error) {
+      this.failures.push(`${method} ${path}: ${(error as Error).cause ?? error}`)
+      return { guid: '', version: 0 }
+    }
+  }
+}
+
+t.test('a rolling restart', async t => {
+  const redis = await startRedis()
+  t.teardown(() => redis.stop())
+  const { driver: sandbox, close } = await startDriven({ tokenLifetimeSeconds: 8 })
+  t.teardown(close)
+  const environment = serveEnvironment(t, redis.url, entry, {
+    PORT: '0',
+    HEALTHTAP_APP_ID: sandbox.options.appId,
+    HEALTHTAP_APP_SECRET: sandbox.options.appSecret,
+    HEALTHTAP_API_URL: sandbox.options.url,
+    HEALTHTAP_REDIRECT_URIS: sandbox.options.redirectUri,
+    TOKEN_MIN_TTL_SECONDS: '1',
+    SHUTDOWN_DELAY_SECONDS: '2',
+  })
+  const start = () => startServe(t, environment)
+  const replicas = await Promise.all([start(), start(), start()])
+  const balancer = new Balancer()
+  await balancer.look(replicas)
+  t.equal(balancer.readyCount, 3)
+  const people = await Promise.all(
+    Array.from({ length: 20 }, (_, index) => balancer.send('POST', '/v1/users', { username: `person ${index}` })),
+  )
+
+  let isOver = false
+  async function looking(): Promise<void> {
+    for (; !isOver; await pause(50)) await balancer.look([...replicas])
+  }
+  async function asking(reader: number): Promise<void> {
+    for (let round = reader; !isOver; round += 1, await pause(10)) {
+      const { guid } = people[round % people.length] ?? { guid: '' }
+      const { version } = await balancer.send('GET', `/v1/grants/${guid}/token`)
+      if (round % 7 === 0) await balancer.send('POST', `/v1/grants/${guid}/refresh`, { version })
+    }
+  }
+  const load = Promise.all([looking(), asking(0), asking(5), asking(10), asking(15)])
+
+  for (const old of [...replicas]) {
+    replicas.push(await start())
+    old.process.kill('SIGTERM')
+    t.strictSame(await once(old.process, 'exit'), [0, null])
+    replicas.splice(replicas.indexOf(old), 1)
+  }
+  isOver = true
+  await load
+  t.strictSame(balancer.failures, [])
+  t.ok(balancer.answered > 200, `${balancer.answered} answers`)
+
+  const { grants } = await sandbox.counts()
+  for (const { guid } of people) {
+    const { version } = await balancer.send('GET', `/v1/grants/${guid}/token`)
+    t.equal((grants[guid]?.refreshes ?? 0) + 1, version, 'a rotation for each version, and no other')
+  }
+  t.ok(Object.values(grants).reduce((sum, { refreshes }) => sum + refreshes, 0) > people.length)
+})
