@@ -1,6 +1,6 @@
 import closeWithGrace from 'close-with-grace'
 import { DRAIN_MS } from '../app.ts'
-import { ConfigError, readConfig } from '../config.ts'
+import { ConfigError, type Environment, readConfig, takeEnvironment } from '../config.ts'
 import { createServedGateway, type Gateway, type ServedGateway } from '../gateway.ts'
 
 /** Long enough for requests, and for renewals under way: the provider's deadline, and a while to store what they brought. */
@@ -8,13 +8,14 @@ const GRACE_BEYOND_DEADLINE_MS = DRAIN_MS + 10_000
 
 /** Throws `ConfigError`. */
 export async function serve(): Promise<void> {
-  const config = readConfig()
+  const environment = takeEnvironment()
+  const config = readConfig(environment)
   const gateway = await createServedGateway(config)
   closeGracefully(gateway, config.providerTimeoutMs + GRACE_BEYOND_DEADLINE_MS)
   process.on('SIGHUP', () => {
     // First, and whatever the settings are like: a file that was renamed is not waited for.
     gateway.audit.reopen()
-    reload(gateway)
+    reload(gateway, environment)
   })
   if (config.rateLimitPerCaller === 0 && config.rateLimitPerGuid === 0) {
     gateway.logger.info('no rate limits are set: see RATE_LIMIT_PER_CALLER and RATE_LIMIT_PER_GUID')
@@ -24,9 +25,9 @@ export async function serve(): Promise<void> {
 }
 
 /** Settings that come from files are read again. What is wrong with them is told, and those of before stay. */
-function reload(gateway: ServedGateway): void {
+function reload(gateway: ServedGateway, environment: Environment): void {
   try {
-    const needRestart = gateway.reload(readConfig())
+    const needRestart = gateway.reload(readConfig(environment))
     gateway.logger.info('settings are reloaded')
     if (needRestart.length > 0) gateway.logger.warn({ settings: needRestart }, 'these take effect at the next start')
   } catch (error) {
@@ -36,11 +37,18 @@ function reload(gateway: ServedGateway): void {
 }
 
 /** On SIGTERM and SIGINT: no more requests, finish what is under way, store it, exit 0. */
-export function closeGracefully(gateway: Pick<Gateway, 'logger' | 'close'>, delayMs: number): void {
+export function closeGracefully({ logger, close }: Pick<Gateway, 'logger' | 'close'>, delayMs: number): void {
+  // Else it prints errors as they are, with their text and what they carry: a command to Redis, and its arguments.
+  const told = {
+    error(what: unknown) {
+      if (typeof what === 'string') logger.fatal(what)
+      else logger.fatal({ err: what }, 'an error while closing')
+    },
+  }
   // A hang-up reloads the settings of `serve`.
-  closeWithGrace({ delay: delayMs, skip: ['SIGHUP'] }, async ({ err, signal }) => {
-    if (err === undefined) gateway.logger.info({ signal }, 'closing')
-    else gateway.logger.fatal({ err }, 'closing after an error that nobody expected')
-    await gateway.close()
+  closeWithGrace({ delay: delayMs, skip: ['SIGHUP'], logger: told }, async ({ err, signal }) => {
+    if (err === undefined) logger.info({ signal }, 'closing')
+    else logger.fatal({ err }, 'closing after an error that nobody expected')
+    await close()
   })
 }
