@@ -85,10 +85,10 @@ export class Canaries {
     return this.add(name, newCanary(), options)
   }
 
-  /** What stands in a text, or a file, of this place, and must not. */
+  /** What stands in a text of this place, and must not. Bytes, also those that were read as latin1, are searched as they are. */
   search(place: string, text: string | Buffer): readonly Finding[] {
     const found = new Map<string, Finding>()
-    const characters = Buffer.from(text).toString('latin1')
+    const characters = typeof text === 'string' ? text : text.toString('latin1')
     for (let start = 0; start + WINDOW <= characters.length; start += 1) {
       const window = this.#windows.get(characters.slice(start, start + WINDOW))
       if (window === undefined || window.mayBeIn.includes(place)) continue
