@@ -127,6 +127,28 @@ function reading(environment: Environment) {
   return { problems, read }
 }
 
+/** The settings that a secret stands in. */
+const SECRETS = [
+  'HEALTHTAP_APP_SECRET',
+  'HEALTHTAP_APP_SECRET_NEXT',
+  'REDIS_URL',
+  'ENCRYPTION_KEYS',
+  'AUDIT_KEY',
+  'TLS_KEY',
+] as const
+
+/**
+ * The environment, to read settings from now and later. From here on the process itself has no secrets in it: Node writes it
+ * into every diagnostic report, and a process that is started inherits it. Where Node can leave all of it out of reports (22.13
+ * and later), it does.
+ */
+export function takeEnvironment(): Environment {
+  const environment = { ...process.env }
+  for (const name of SECRETS) delete process.env[name]
+  Object.assign(process.report, { excludeEnv: true })
+  return environment
+}
+
 const required = undefined
 
 /** Throws `ConfigError`, naming everything that is wrong at once. */

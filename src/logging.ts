@@ -20,9 +20,15 @@ export function createLogger(level: string, destination?: DestinationStream): Lo
 
 function errorView(error: unknown) {
   if (!(error instanceof Error)) return { type: typeof error }
-  const frames = (error.stack ?? '').split('\n').filter(line => /^\s+at /.test(line))
+  const frames = framesOf(error).filter(line => /^\s+at /.test(line))
   const code = (error as NodeJS.ErrnoException).code
   return { type: error.name, ...(typeof code === 'string' ? { code } : {}), stack: frames.map(line => line.trim()) }
+}
+
+/** The stack begins with the text, which may have lines that look like the others. None: it cannot be told which is which. */
+function framesOf({ message, stack = '' }: Error): string[] {
+  const start = stack.indexOf(message)
+  return start < 0 ? [] : stack.slice(start + message.length).split('\n')
 }
 
 /** How loud each event is. */

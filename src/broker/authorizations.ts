@@ -47,7 +47,7 @@ export function createAuthorizations(context: BrokerContext): Authorizations {
       state: random.token(32),
       redirectUri,
       scope,
-      returnTo: request.returnTo ?? null,
+      returnTo: request.returnTo === undefined ? null : new Secret(request.returnTo),
       expectedGuid: request.guid ?? null,
       codeVerifier: client.pkce ? new Secret(random.token(32)) : null,
       status: 'pending',

@@ -73,7 +73,8 @@ export function createCallbacks(
     return { problem, grant: null, returnTo: wayBack(authorization) }
   }
 
-  function wayBack({ returnTo, state }: Pick<Authorization, 'returnTo' | 'state'>): string | null {
+  function wayBack({ returnTo: kept, state }: Pick<Authorization, 'returnTo' | 'state'>): string | null {
+    const returnTo = kept?.reveal() ?? null
     return returnTo !== null && isReturnAllowed(returnToOrigins, returnTo) ? withState(returnTo, state) : null
   }
 

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import closeWithGrace from 'close-with-grace'
 import { DRAIN_MS } from '../app.ts'
-import { ConfigError, readConfig } from '../config.ts'
+import { ConfigError, type Environment, readConfig, takeEnvironment } from '../config.ts'
 import { createServedGateway, type Gateway, type ServedGateway } from '../gateway.ts'
 
 /** Long enough for requests, and for renewals under way: the provider's deadline, and a while to store what they brought. */
@@ -9,14 +9,15 @@ const GRACE_BEYOND_DEADLINE_MS = DRAIN_MS + 10_000
 
 /** Throws `ConfigError`. */
 export async function serve(): Promise<void> {
-  const config = readConfig()
+  const environment = takeEnvironment()
+  const config = readConfig(environment)
   const gateway = await createServedGateway(config)
   const delayMs = config.shutdownDelaySeconds * 1000
   closeGracefully(gateway, config.providerTimeoutMs + GRACE_BEYOND_DEADLINE_MS, delayMs)
   process.on('SIGHUP', () => {
     // First, and whatever the settings are like: a file that was renamed is not waited for.
     gateway.audit.reopen()
-    reload(gateway)
+    reload(gateway, environment)
   })
   if (config.rateLimitPerCaller === 0 && config.rateLimitPerGuid === 0) {
     gateway.logger.info('no rate limits are set: see RATE_LIMIT_PER_CALLER and RATE_LIMIT_PER_GUID')
@@ -26,9 +27,9 @@ export async function serve(): Promise<void> {
 }
 
 /** Settings that come from files are read again. What is wrong with them is told, and those of before stay. */
-function reload(gateway: ServedGateway): void {
+function reload(gateway: ServedGateway, environment: Environment): void {
   try {
-    const needRestart = gateway.reload(readConfig())
+    const needRestart = gateway.reload(readConfig(environment))
     gateway.logger.info('settings are reloaded')
     if (needRestart.length > 0) gateway.logger.warn({ settings: needRestart }, 'these take effect at the next start')
   } catch (error) {
@@ -42,17 +43,24 @@ function reload(gateway: ServedGateway): void {
  * `graceMs` after that is cut off.
  */
 export function closeGracefully(
-  gateway: Pick<Gateway, 'logger' | 'leave' | 'close'>,
+  { logger, leave, close }: Pick<Gateway, 'logger' | 'leave' | 'close'>,
   graceMs: number,
   leaveMs: number,
 ): void {
+  // Else it prints errors as they are, with their text and what they carry: a command to Redis, and its arguments.
+  const told = {
+    error(what: unknown) {
+      if (typeof what === 'string') logger.fatal(what)
+      else logger.fatal({ err: what }, 'an error while closing')
+    },
+  }
   // A hang-up reloads the settings of `serve`.
-  closeWithGrace({ delay: leaveMs + graceMs, skip: ['SIGHUP'] }, async ({ err, signal }) => {
-    gateway.leave()
+  closeWithGrace({ delay: leaveMs + graceMs, skip: ['SIGHUP'], logger: told }, async ({ err, signal }) => {
+    leave()
     if (err === undefined) {
-      gateway.logger.info({ signal }, 'closing')
+      logger.info({ signal }, 'closing')
       await sleep(leaveMs)
-    } else gateway.logger.fatal({ err }, 'closing after an error that nobody expected')
-    await gateway.close()
+    } else logger.fatal({ err }, 'closing after an error that nobody expected')
+    await close()
   })
 }

@@ -69,7 +69,8 @@ export interface Authorization {
   readonly state: string
   readonly redirectUri: string
   readonly scope: string
-  readonly returnTo: string | null
+  /** Where the browser goes on to. What the caller has put into its query is nobody's business. */
+  readonly returnTo: Secret | null
   /** Who must come back; null: anybody. */
   readonly expectedGuid: string | null
   /** PKCE (RFC 7636); null where it is switched off. */

@@ -46,7 +46,7 @@ export function authorizationOf(state: string, expiresAtMs: number): Authorizati
     state,
     redirectUri: 'myapp://oauth/healthtap',
     scope: 'profile_read',
-    returnTo: 'https://app.example.com/done?a=1&b=ü',
+    returnTo: new Secret('https://app.example.com/done?a=1&b=ü'),
     expectedGuid: null,
     codeVerifier: new Secret(SECRETS.codeVerifier),
     status: 'pending',

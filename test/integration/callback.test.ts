@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises'
 import { createServer, request as httpsRequest } from 'node:https'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
+import { Secret } from '../../src/ports/secret.ts'
 import { startApp } from '../support/app.ts'
 import { type RawAnswer, requestRaw } from '../support/raw.ts'
 import { startRedis } from '../support/redis.ts'
@@ -117,7 +118,7 @@ t.test('return_to: where a browser is sent, whatever stands in the store', async
         state,
         redirectUri: 'https://app.example/cb',
         scope: 'profile_read',
-        returnTo,
+        returnTo: new Secret(returnTo),
         expectedGuid: null,
         codeVerifier: null,
         status: 'pending',

@@ -57,7 +57,7 @@ export async function startRedis(options: RedisOptions = {}): Promise<RedisServe
 
   try {
     await Promise.race([once(child, 'spawn'), gone])
-    await answers(port, 'PING', /^\+PONG/, child)
+    await answers(port, 'PING', /^(\+PONG|-NOAUTH)/, child)
     if (options.cluster === true) {
       await ask(port, 'CLUSTER ADDSLOTSRANGE 0 16383')
       await answers(port, 'CLUSTER INFO', /cluster_state:ok/, child)
@@ -144,8 +144,8 @@ export async function answers(port: number, command: string, expected: RegExp, c
   throw new Error(`no good answer to ${command}`)
 }
 
-/** Ends with the PONG; or with a refusal of it, by a server that is loading. */
-const IS_COMPLETE = /(\+PONG|-LOADING [^\n]*)\r\n$/
+/** Ends with the PONG; or with a refusal of it, by a server that is loading, or wants a password. */
+const IS_COMPLETE = /(\+PONG|-(LOADING|NOAUTH) [^\n]*)\r\n$/
 
 /** One inline command on a connection of its own. A sentinel knows no QUIT: the end of the answer is a PONG after it. */
 export async function ask(port: number, command: string): Promise<string> {
