@@ -1,4 +1,5 @@
 /** What one client may take of the HTTP server: bytes, time and connections. The same for every listener. */
+import { randomUUID } from 'node:crypto'
 import { createServer, type RequestListener, type Server, type ServerOptions, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import { PROBLEMS } from './errors.ts'
@@ -55,6 +56,8 @@ export function serverOptions(limits: HttpLimits): ServerOptions {
 export function limitServer(server: Server, limits: HttpLimits): void {
   server.maxConnections = limits.maxConnections
   server.setTimeout(limits.silenceMs)
+  // Whoever expects what we do not know is answered like anybody else (RFC 9110, section 10.1.1), not by Node's bare 417.
+  server.on('checkExpectation', (request, response) => server.emit('request', request, response))
 }
 
 /** Another listener, which obeys the same limits. */
@@ -86,18 +89,21 @@ export function refuseUnreadable(clock: Clock) {
     }
     const { status, detail } = REFUSALS[error.code ?? ''] ?? UNREADABLE
     const code = 'validation_failed'
+    const requestId = randomUUID()
     const body = JSON.stringify({
       type: `urn:healthtap-gateway:problem:${code}`,
       title: PROBLEMS[code].title,
       status,
       detail,
       code,
+      request_id: requestId,
     })
     const head = [
       `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
       'content-type: application/problem+json',
       `content-length: ${body.length}`,
       'cache-control: no-store',
+      `x-request-id: ${requestId}`,
       'connection: close',
     ]
     // Destroyed at once, a client that is still sending would be reset before it has read the answer.
