@@ -33,11 +33,16 @@ export const RedirectUri = Type.String({
   description: 'One of `HEALTHTAP_REDIRECT_URIS`, exactly as configured.',
   examples: ['https://www.mywebsite.com/login_with_healthtap'],
 })
+/**
+ * A lone surrogate is no character: every one of them becomes the same U+FFFD on its way into the store, and so would be the
+ * same person. A blank name is none to HealthTap.
+ */
+const NO_NAME = '\\u0000-\\u001f\\u007f\\ud800-\\udfff'
 export const Username = Type.String({
   minLength: 1,
   maxLength: 255,
-  pattern: '^[^\\u0000-\\u001f\\u007f]+$',
-  description: "Your own name for this person: HealthTap's `username`.",
+  pattern: `^[^${NO_NAME}]*[^${NO_NAME}\\s][^${NO_NAME}]*$`,
+  description: "Your own name for this person: HealthTap's `username`. Not blank, no control characters.",
   examples: ['4711'],
 })
 export const State = Type.String({
