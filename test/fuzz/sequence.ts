@@ -23,6 +23,8 @@ export async function runSequence(
   steps: readonly Step[],
   { name, isFaulty, tally }: { name: string; isFaulty: boolean; tally: Tally },
 ): Promise<void> {
+  // What has ended the gateway was told; nothing can be made smaller without it.
+  if (!world.isAlive()) return
   const { ledger, sandbox } = world
   const fixed = {
     scope: ['profile_read', 'profile_write', 'profile_read profile_write'],
@@ -37,12 +39,13 @@ export async function runSequence(
     for (const step of steps) await perform(run, step)
     if (isFaulty) await sandbox.clearFaults()
     await checkServed(ledger.fresh(), guid => readToken(world, guid), sandbox)
-    world.checkAlive()
   } catch (error) {
     // What is lost is told once.
     for (const guid of ledger.fresh()) ledger.forget(guid)
     if (isFaulty) await sandbox.clearFaults()
-    throw new Violation([(error as Error).message, 'The last requests:', ...trace.slice(-12)].join('\n'), {
+    if (!(error instanceof Violation)) await world.ended()
+    const what = world.isAlive() ? '' : 'the gateway has ended: '
+    throw new Violation([`${what}${(error as Error).message}`, 'The last requests:', ...trace.slice(-12)].join('\n'), {
       cause: error,
     })
   }

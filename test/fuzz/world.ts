@@ -34,8 +34,9 @@ export interface World {
   urlOf(door: Door): string
   /** The gateway's last lines of the log that tell of errors. */
   errors(): string
-  /** Throws `Violation` where the gateway has ended. */
-  checkAlive(): void
+  isAlive(): boolean
+  /** Resolves when the gateway has ended, or after a while in which it has not. */
+  ended(): Promise<void>
   /** Resolves when the gateway trusts the provider again. Throws `Violation` where that does not come. */
   recovered(): Promise<void>
   /** After a garbage collection, without connections of ours. */
@@ -46,6 +47,8 @@ export interface World {
 const RETURN_TO = 'https://product.example'
 const HOSTED = 'https://gateway.example/tap-in/callback'
 const RECOVERS_WITHIN_MS = 60_000
+/** A connection that breaks is heard of before the end of the process that broke it. */
+const ENDS_WITHIN_MS = 1_000
 const LAST_ERRORS = 5
 
 export async function startWorld(): Promise<World> {
@@ -85,6 +88,10 @@ export async function startWorld(): Promise<World> {
   const document = (await (await fetch(`${addresses.main}/openapi.json`)).json()) as Document
   const { schemas } = document.components
 
+  function isAlive(): boolean {
+    return child.exitCode === null && child.signalCode === null
+  }
+
   async function readiness(): Promise<string> {
     const answer = await client.ask(addresses.main, { method: 'GET', target: '/health/ready', headers: {}, body: null })
     return JSON.parse(answer.body).status
@@ -106,7 +113,11 @@ export async function startWorld(): Promise<World> {
     returnTo: `${RETURN_TO}/back`,
     urlOf: door => addresses[door],
     errors: () => errors.join('\n'),
-    checkAlive: () => demand(child.exitCode === null && child.signalCode === null, () => 'the gateway has ended'),
+    isAlive,
+    async ended() {
+      const untilMs = Date.now() + ENDS_WITHIN_MS
+      while (isAlive() && Date.now() < untilMs) await sleep(20)
+    },
     async recovered() {
       const untilMs = Date.now() + RECOVERS_WITHIN_MS
       for (let status = await readiness(); status !== 'ok'; status = await readiness()) {
@@ -123,7 +134,7 @@ export async function startWorld(): Promise<World> {
     async close() {
       client.close()
       if (child.connected) child.send('close')
-      if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
+      if (isAlive()) await once(child, 'exit')
       await closeSandbox()
       await redis.stop()
       rmSync(journal, { recursive: true, force: true })
