@@ -71,6 +71,7 @@ export async function fuzz(
       }
       return await smallest(world, counterexample?.[0] ?? [], errorInstance as Error, again)
     }
+    if (!world.isAlive()) return 'the gateway has ended, after an answer'
     if (isFaulty) await world.recovered()
     return null
   }
