@@ -10,7 +10,8 @@ export function ref<T extends TSchema>(schema: T & { $id?: string }) {
   return Type.Unsafe<Static<T>>({ $ref: `${schema.$id}#` })
 }
 
-export const GUID_PATTERN = '^[A-Za-z0-9._~-]{1,128}$'
+/** It is a part of addresses: what a client or a proxy takes for a step in the path is none. */
+export const GUID_PATTERN = '^(?!\\.{1,2}$)[A-Za-z0-9._~-]{1,128}$'
 
 export const Guid = Type.String({
   pattern: GUID_PATTERN,
