@@ -67,8 +67,9 @@ function text(schema: Schema): Arbitrary<string> {
   const expression = pattern === undefined ? null : new RegExp(pattern, 'u')
   const isFitting = (value: string) =>
     [...value].length >= minLength && [...value].length <= maxLength && (expression === null || expression.test(value))
-  const short =
-    pattern === undefined ? fc.string({ minLength, maxLength: 40 }) : fc.stringMatching(new RegExp(pattern, 'u'))
+  // What may not follow is left to `isFitting`.
+  const made = pattern === undefined ? null : new RegExp(pattern.replaceAll(/\(\?![^)]*\)/g, ''), 'u')
+  const short = made === null ? fc.string({ minLength, maxLength: 40 }) : fc.stringMatching(made)
   const long = short.map(value => value.repeat(Math.ceil(maxLength / Math.max(1, value.length))).slice(0, maxLength))
   const longest = long.map(
     value => [maxLength, 255, 128].map(length => value.slice(0, length)).find(isFitting) ?? value,

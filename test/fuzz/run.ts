@@ -59,7 +59,7 @@ export async function fuzz(
     const isFaulty = isFaultyRound(seed)
     const property = fc.asyncProperty(isFaulty ? faulty : faultless, async some => {
       sequences += 1
-      cases += some.length
+      if (world.isAlive()) cases += some.length
       await runSequence(world, some, { name: `p${seed}-${sequences}`, isFaulty, tally })
     })
     const limits = { numRuns: SEQUENCES, interruptAfterTimeLimit: ROUND_WITHIN_MS }

@@ -4,6 +4,7 @@ import { account, readToken } from './account.ts'
 import { checkAnswer, parsed } from './answers.ts'
 import { checkServed } from './ledger.ts'
 import { bytesOf, type OddBytes } from './odd-bytes.ts'
+import type { Operation } from './operations.ts'
 import { encode, make, type Surroundings } from './outgoing.ts'
 import { Pools } from './pools.ts'
 import type { Planned, Step } from './steps.ts'
@@ -102,12 +103,17 @@ async function bytes({ world, isFaulty, tally, trace }: Run, step: OddBytes): Pr
   for (const [index, answer] of answers.entries()) {
     tally.add('(bytes)', answer.status)
     const isHead = step.method === 'HEAD' && index === 0
-    // Where nothing stands for a part of the path, it may well get there.
-    const name = `${step.method} ${step.target.split('?')[0]}`
-    const operation = index === 0 ? (world.operations.find(one => one.name === name) ?? null) : null
+    const operation = index === 0 ? operationAt(world.operations, step) : null
     const echo = `${step.target} ${step.headers.join()}`
     checkAnswer(answer, { operation, isHead, isOdd: true, echo, providerFails: isFaulty }, world.known)
   }
+}
+
+/** The one that these bytes may well get to; null: none of the document. */
+function operationAt(operations: readonly Operation[], { method, target }: OddBytes): Operation | null {
+  const path = target.split('?')[0] ?? ''
+  const isAt = (template: string) => new RegExp(`^${template.replaceAll(/\{\w+\}/g, '[^/]+')}$`).test(path)
+  return operations.find(one => one.method === method && isAt(one.path)) ?? null
 }
 
 const LONGEST_HEAD = 8_000
