@@ -55,6 +55,7 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
             'authorization_code_rejected',
             'access_denied',
             'grant_not_found',
+            'reauthorization_required',
             'guid_mismatch',
             'payload_too_large',
             'unsupported_media_type',
@@ -210,7 +211,7 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
         response: {
           202: { description: 'Not yet confirmed.', content: { 'application/json': { schema: ref(Grant) } } },
           204: { description: 'Gone.', type: 'null' },
-          ...problemAnswers('validation_failed', 'grant_not_found'),
+          ...problemAnswers('validation_failed', 'grant_not_found', 'payload_too_large', 'unsupported_media_type'),
         },
       },
     },

@@ -36,6 +36,7 @@ const users: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, clo
           ...problemAnswers(
             'validation_failed',
             'grant_not_found',
+            'reauthorization_required',
             'username_taken',
             'provisioning_in_doubt',
             'payload_too_large',

@@ -36,6 +36,7 @@ import type { Config } from './config.ts'
 import { createDoors } from './doors.ts'
 import { Problem } from './errors.ts'
 import { createLimitedServer, type HttpLimits, httpLimits, refuseUnreadable } from './http-limits.ts'
+import { isDeeperThan, MAX_JSON_DEPTH } from './json-depth.ts'
 import { createRateLimits } from './limits/rate-limits.ts'
 import type { Metrics } from './metrics.ts'
 import type { SharedCounts } from './ports/counts.ts'
@@ -89,7 +90,7 @@ export async function buildApp(config: Config, ports: AppPorts, limits: HttpLimi
   } as FastifyServerOptions).withTypeProvider<TypeBoxTypeProvider>()
 
   app.setValidatorCompiler(compileValidator())
-  takeEmptyJson(app)
+  takeJson(app)
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id)
     // RFC 6797, section 7.2: never over plain HTTP, where a proxy may serve other names than ours.
@@ -173,12 +174,18 @@ function limitsOf(config: Config): HttpLimits {
 }
 
 /** Many clients name a content type with every request: an empty body is none, and whoever needs one says so. */
-function takeEmptyJson(app: FastifyInstance): void {
+function takeJson(app: FastifyInstance): void {
   const parse = app.getDefaultJsonParser('error', 'error')
   app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body: string, done) => {
     if (body === '') done(null, undefined)
+    else if (isDeeperThan(MAX_JSON_DEPTH, body)) done(tooDeep())
     else parse(request, body, done)
   })
+}
+
+function tooDeep(): Problem {
+  const errors = [{ path: '', message: `is nested more than ${MAX_JSON_DEPTH} deep` }]
+  return new Problem('validation_failed', 'The body is nested deeper than this service looks.', { errors })
 }
 
 /** A year. */

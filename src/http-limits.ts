@@ -1,4 +1,5 @@
 /** What one client may take of the HTTP server: bytes, time and connections. The same for every listener. */
+import { randomUUID } from 'node:crypto'
 import { createServer, type RequestListener, type Server, type ServerOptions, STATUS_CODES } from 'node:http'
 import { createServer as createSecureServer } from 'node:https'
 import type { Socket } from 'node:net'
@@ -59,6 +60,8 @@ export function createLimitedServer(limits: HttpLimits, tls: TlsOptions | null, 
   const server = tls === null ? createServer(options, listener) : createSecureServer({ ...options, ...tls }, listener)
   server.maxConnections = limits.maxConnections
   server.setTimeout(limits.silenceMs)
+  // Whoever expects what we do not know is answered like anybody else (RFC 9110, section 10.1.1), not by Node's bare 417.
+  server.on('checkExpectation', (request, response) => server.emit('request', request, response))
   return server
 }
 
@@ -83,18 +86,21 @@ export function refuseUnreadable(clock: Clock) {
     }
     const { status, detail } = REFUSALS[error.code ?? ''] ?? UNREADABLE
     const code = 'validation_failed'
+    const requestId = randomUUID()
     const body = JSON.stringify({
       type: `urn:healthtap-gateway:problem:${code}`,
       title: PROBLEMS[code].title,
       status,
       detail,
       code,
+      request_id: requestId,
     })
     const head = [
       `HTTP/1.1 ${status} ${STATUS_CODES[status]}`,
       'content-type: application/problem+json',
       `content-length: ${body.length}`,
       'cache-control: no-store',
+      `x-request-id: ${requestId}`,
       'connection: close',
     ]
     // Destroyed at once, a client that is still sending would be reset before it has read the answer.

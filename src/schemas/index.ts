@@ -10,7 +10,8 @@ export function ref<T extends TSchema>(schema: T & { $id?: string }) {
   return Type.Unsafe<Static<T>>({ $ref: `${schema.$id}#` })
 }
 
-export const GUID_PATTERN = '^[A-Za-z0-9._~-]{1,128}$'
+/** It is a part of addresses: what a client or a proxy takes for a step in the path is none. */
+export const GUID_PATTERN = '^(?!\\.{1,2}$)[A-Za-z0-9._~-]{1,128}$'
 
 export const Guid = Type.String({
   pattern: GUID_PATTERN,
@@ -33,11 +34,18 @@ export const RedirectUri = Type.String({
   description: 'One of `HEALTHTAP_REDIRECT_URIS`, exactly as configured.',
   examples: ['https://www.mywebsite.com/login_with_healthtap'],
 })
+/**
+ * A lone surrogate is no character: every one of them becomes the same U+FFFD on its way into the store, and so would be the
+ * same person. A blank name is none to HealthTap.
+ */
+const NO_NAME = '\\u0000-\\u001f\\u007f\\ud800-\\udfff'
+/** White space that is no control character. Told apart from what follows it, so that a pattern looks at each character once. */
+const BLANK = '\\u0020\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000\\ufeff'
 export const Username = Type.String({
   minLength: 1,
   maxLength: 255,
-  pattern: '^[^\\u0000-\\u001f\\u007f]+$',
-  description: "Your own name for this person: HealthTap's `username`.",
+  pattern: `^[${BLANK}]*[^${NO_NAME}${BLANK}][^${NO_NAME}]*$`,
+  description: "Your own name for this person: HealthTap's `username`. Not blank, no control characters.",
   examples: ['4711'],
 })
 export const State = Type.String({

@@ -23,7 +23,7 @@ const CANARY = 'canary-3f91'
 
 t.test('what cannot be read is answered with a problem that quotes nothing, and the connection ends', async t => {
   const { gateway, apiKey } = await startStack(t, redis.url)
-  const { url } = await gateway({ PUBLIC_PORT: '0' })
+  const { url, doors } = await gateway({ PUBLIC_PORT: '0' })
   const post = `POST /v1/users HTTP/1.1\r\nhost: a\r\nauthorization: Bearer ${apiKey}\r\ncontent-type: application/json\r\n`
   const cases: readonly [string, string, number][] = [
     ['no HTTP at all', `${CANARY}\r\n\r\n`, 400],
@@ -45,12 +45,20 @@ t.test('what cannot be read is answered with a problem that quotes nothing, and 
     const answer = await sendRaw(url, bytes)
     t.equal(answer.status, status, name)
     t.match(answer.headers.get('content-type'), 'application/problem+json', name)
-    t.match(JSON.parse(answer.body), { status, code: 'validation_failed' }, name)
+    const requestId = answer.headers.get('x-request-id') ?? 'none'
+    t.match(requestId, /^[0-9a-f-]{36}$/, name)
+    t.match(JSON.parse(answer.body), { status, code: 'validation_failed', request_id: requestId }, name)
     t.notOk(answer.text.includes(CANARY), `${name}: not quoted`)
   }
   t.match(await sendRaw(url, 'CONNECT a:443 HTTP/1.1\r\nhost: a\r\n\r\n'), { text: '' }, 'it is no proxy')
-  const expecting = await requestRaw(url, 'GET', '/health/live', [`expect: ${CANARY}`])
-  t.equal(expecting.status, 417)
+  for (const address of [url, doors.public ?? '']) {
+    const expecting = await requestRaw(address, 'GET', '/tap-in/callback?state=a', [`expect: ${CANARY}`])
+    t.match(
+      expecting,
+      { status: 400, body: /<title>This link cannot be used/ },
+      'an expectation is no reason to refuse',
+    )
+  }
   t.match(await requestRaw(url, 'GET', '/health/live'), { status: 200 }, 'and it lives on')
 })
 

@@ -5,6 +5,11 @@ import { startStack } from '../support/stack.ts'
 const redis = await startRedis()
 t.teardown(() => redis.stop())
 
+/** So deep that what looks into it by recursion runs out of stack. */
+function nested(times: number): string {
+  return `${'['.repeat(times)}${']'.repeat(times)}`
+}
+
 t.test('nonsense is refused, and what is wrong with it is named', async t => {
   const { redirectUri, gateway } = await startStack(t, redis.url)
   const client = await gateway()
@@ -12,6 +17,8 @@ t.test('nonsense is refused, and what is wrong with it is named', async t => {
     ['POST', '/v1/users', '{"username":', 'validation_failed', ''],
     ['POST', '/v1/users', '', 'validation_failed', ''],
     ['POST', '/v1/users', [], 'validation_failed', ''],
+    ['POST', '/v1/users', `{"username":"a","attributes":{"a":${nested(10_000)}}}`, 'validation_failed', ''],
+    ['POST', '/v1/users', `{"username":"a","attributes":{"a":${nested(63)}}}`, 'validation_failed', ''],
     ['POST', '/v1/users', {}, 'validation_failed', '/username'],
     ['POST', '/v1/users', { username: 4711 }, 'validation_failed', '/username'],
     ['POST', '/v1/users', { username: 'a', nickname: 'b' }, 'validation_failed', '/nickname'],
@@ -55,6 +62,8 @@ t.test('nonsense is refused, and what is wrong with it is named', async t => {
     t.match(answer.headers.get('content-type'), 'application/problem+json')
     t.equal(answer.headers.get('x-request-id'), answer.body.request_id)
   }
+  const deep = await client.send('POST', '/v1/users', `{"username":"deep","attributes":{"a":${nested(62)}}}`)
+  t.equal(deep.status, 201, 'as deep as it may be')
   t.match(await client.send('POST', '/v1/users', { username: 'a'.repeat(1_000_000) }), {
     status: 413,
     body: { code: 'payload_too_large' },

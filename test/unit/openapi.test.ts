@@ -28,3 +28,18 @@ t.test('every operation says what it is for, what it answers, and who may ask', 
       )
   }
 })
+
+t.test('answers that come seldom are documented too', async t => {
+  const { paths } = JSON.parse(await openapiDocument())
+  const seldom: readonly [string, string, string, string][] = [
+    ['/v1/users', 'post', '409', 'reauthorization_required'],
+    ['/v1/grants', 'post', '409', 'reauthorization_required'],
+    ['/v1/grants/{guid}', 'delete', '413', 'payload_too_large'],
+    ['/v1/grants/{guid}', 'delete', '415', 'unsupported_media_type'],
+  ]
+  for (const [path, method, status, code] of seldom) {
+    t.match(paths[path][method].responses[status]?.description, `\`${code}\``, `${method} ${path}: ${code}`)
+  }
+  const { responses } = paths['/tap-in/callback'].get
+  t.strictSame(Object.keys(responses), ['200', '303', '400', '403', '404', '409', '500', '502', '503', '504'])
+})

@@ -1,0 +1,29 @@
+/** A gateway as `serve` runs it, which also tells its parent how much of the machine it holds. */
+import { Writable } from 'node:stream'
+import { readConfig } from '../../src/config.ts'
+import { createServedGateway } from '../../src/gateway.ts'
+
+/** pino's; what is worse than a warning is for the counterexample. */
+const ERROR = 50
+
+const logTo = new Writable({
+  write(chunk, _encoding, done) {
+    const line = String(chunk)
+    if (Number(/"level":(\d+)/.exec(line)?.[1] ?? 0) >= ERROR) process.stderr.write(line)
+    done()
+  },
+})
+
+const gateway = await createServedGateway(readConfig(), logTo)
+const url = await gateway.listen()
+
+process.on('message', async question => {
+  if (question === 'close') {
+    await gateway.close()
+    process.disconnect()
+    return
+  }
+  for (let times = 0; times < 3; times += 1) globalThis.gc?.()
+  process.send?.({ heapBytes: process.memoryUsage().heapUsed, handles: process.getActiveResourcesInfo().length })
+})
+process.send?.({ main: url, ...gateway.doors() })
