@@ -21,7 +21,7 @@ const TARGETS: readonly [string, number][] = [
   ['/v1/grants/', 400],
   ['/v1/grants/ADA', 404],
   ['/v1/grants/..', 400],
-  ['/v1/grants/.', 404],
+  ['/v1/grants/.', 400],
   ['/v1/grants/%2e%2e', 400],
   ['/v1/grants/ada%2ftoken', 400],
   ['/v1/grants/ada%252ftoken', 400],
