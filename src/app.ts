@@ -175,6 +175,7 @@ function limitsOf(config: Config): HttpLimits {
 
 /** Many clients name a content type with every request: an empty body is none, and whoever needs one says so. */
 function takeJson(app: FastifyInstance): void {
+  app.removeContentTypeParser('text/plain')
   const parse = app.getDefaultJsonParser('error', 'error')
   app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body: string, done) => {
     if (body === '') done(null, undefined)

@@ -72,10 +72,10 @@ t.test('nonsense is refused, and what is wrong with it is named', async t => {
   const { status } = await client.send('DELETE', '/v1/grants/nobody')
   t.not(status, 400)
   t.match(await client.send('DELETE', '/v1/grants/nobody', ''), { status })
-  const form = await client.send('POST', '/v1/users', 'username=a', {
-    'content-type': 'application/x-www-form-urlencoded',
-  })
-  t.match(form, { status: 415, body: { code: 'unsupported_media_type' } })
+  for (const type of ['application/x-www-form-urlencoded', 'text/plain', 'application/xml', 'nonsense']) {
+    const typed = await client.send('POST', '/v1/users', '{"username":"a"}', { 'content-type': type })
+    t.match(typed, { status: 415, body: { code: 'unsupported_media_type' } }, type)
+  }
   t.match(await client.get('/v1/grants/nobody'), { status: 404, body: { code: 'grant_not_found' } })
   t.match(await client.get('/nothing'), { status: 404, body: { code: 'not_found' } })
   t.match(await client.send('GET', '/nothing', undefined, { 'x-request-id': 'mine-1' }), {

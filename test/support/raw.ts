@@ -1,5 +1,6 @@
 /** HTTP as bytes: what no client library would send. */
 import { connect, type Socket } from 'node:net'
+import { connect as connectSecurely } from 'node:tls'
 
 export interface RawAnswer {
   readonly status: number
@@ -27,10 +28,15 @@ export async function requestRaw(
   return await sendRaw(url, `${lines.join('\r\n')}\r\n\r\n`)
 }
 
+/** Over TLS, whoever answers is believed: what is sent here is nonsense. */
 export function open(url: string): Socket {
-  const { hostname, port } = new URL(url)
+  const { protocol, hostname, port } = new URL(url)
+  const socket =
+    protocol === 'https:'
+      ? connectSecurely({ host: hostname, port: Number(port), rejectUnauthorized: false })
+      : connect(Number(port), hostname)
   // It may be reset while it still sends: what came before that counts.
-  return connect(Number(port), hostname).on('error', () => {})
+  return socket.on('error', () => {})
 }
 
 export async function everythingFrom(socket: Socket): Promise<string> {
