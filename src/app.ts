@@ -80,6 +80,8 @@ export async function buildApp(config: Config, ports: AppPorts, limits: HttpLimi
     },
     loggerInstance: ports.logger,
     bodyLimit: BODY_LIMIT_BYTES,
+    // A request that has come on a connection of before is answered like any other, and is the last one there.
+    return503OnClosing: false,
     requestIdHeader: false,
     genReqId: requestIdOf,
     routerOptions: { maxParamLength: 256 },
