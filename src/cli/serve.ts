@@ -1,16 +1,21 @@
 import closeWithGrace from 'close-with-grace'
 import { DRAIN_MS } from '../app.ts'
-import { ConfigError, readConfig } from '../config.ts'
+import { ConfigError, readConfig, type ServeConfig } from '../config.ts'
 import { createServedGateway, type Gateway, type ServedGateway } from '../gateway.ts'
 
 /** Long enough for requests, and for renewals under way: the provider's deadline, and a while to store what they brought. */
 const GRACE_BEYOND_DEADLINE_MS = DRAIN_MS + 10_000
 
+/** How long it may take at most from SIGTERM to the end: whoever stops it should not kill it sooner. */
+export function graceMs({ providerTimeoutMs }: Pick<ServeConfig, 'providerTimeoutMs'>): number {
+  return providerTimeoutMs + GRACE_BEYOND_DEADLINE_MS
+}
+
 /** Throws `ConfigError`. */
 export async function serve(): Promise<void> {
   const config = readConfig()
   const gateway = await createServedGateway(config)
-  closeGracefully(gateway, config.providerTimeoutMs + GRACE_BEYOND_DEADLINE_MS)
+  closeGracefully(gateway, graceMs(config))
   process.on('SIGHUP', () => {
     // First, and whatever the settings are like: a file that was renamed is not waited for.
     gateway.audit.reopen()
