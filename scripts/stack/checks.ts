@@ -9,6 +9,7 @@ type Check = () => Promise<string | undefined>
 
 const PROVISIONED = 12
 const SERVICES = ['gateway', 'prometheus', 'redis', 'sandbox', 'setup']
+const JOURNAL = '/var/lib/healthtap-gateway/journal'
 const PROMETHEUS = 'http://prometheus:9090'
 
 export function checksOf(stack: Stack): readonly (readonly [string, Check])[] {
@@ -100,7 +101,7 @@ export function checksOf(stack: Stack): readonly (readonly [string, Check])[] {
     const [guid = ''] = people.guids
     const { version } = parsed(await people.read(guid), 200)
     const [done, delayed] = [await people.refreshedAtProvider(), await people.delayedAtProvider()]
-    await people.refreshesTake(1_000)
+    await people.refreshesTake(5_000)
     const refresh = people.refresh(guid)
     await stack.until('the provider is asked', async () => (await people.delayedAtProvider()) > delayed)
     await stack.compose('kill', 'redis')
@@ -109,11 +110,14 @@ export function checksOf(stack: Stack): readonly (readonly [string, Check])[] {
     assert.equal((await stack.containers('gateway'))[0]?.ExitCode, 0)
     await refresh
     await stack.compose('rm', '--force', 'gateway')
+    const list = ['run', '--rm', '-T', '--no-deps', '--entrypoint', 'ls', 'gateway', JOURNAL]
+    const entries = (await stack.compose(...list)).trim()
+    assert.match(entries, /^\w+\.rotation$/, 'the pair is in the journal')
     await people.refreshesTake(0)
     await stack.up()
     assert.equal(parsed(await people.read(guid), 200).version, version + 1, 'the pair came out of the journal')
     await people.allAreThere()
-    return undefined
+    return 'one pair waited there'
   }
 
   async function watched(gateways: number) {
