@@ -4,6 +4,7 @@ import { Faults } from './control/faults.ts'
 import { empty, railsFailure, send } from './http/answer.ts'
 import { acceptAnyBody } from './http/parameters.ts'
 import { type Perform, performer } from './http/perform.ts'
+import { noLedger, openLedger } from './provider/ledger.ts'
 import { Provider } from './provider/provider.ts'
 import { authorizeRoutes } from './routes/authorize.ts'
 import { controlRoutes } from './routes/control.ts'
@@ -24,12 +25,14 @@ export interface Sandbox {
 }
 
 /**
- * A stand-in for HealthTap Cloud: a Doorkeeper-shaped authorization server that keeps everything in memory and fails
- * on demand. The app does not listen yet. Throws for options that make no sense.
+ * A stand-in for HealthTap Cloud: a Doorkeeper-shaped authorization server that keeps everything in memory (and
+ * what a restart must not lose in a file, if it is given one) and fails on demand. The app does not listen yet. Throws for
+ * options that make no sense.
  */
 export function buildSandbox(options: SandboxOptions): FastifyInstance {
   const settings = resolveSettings(options)
-  const provider = new Provider(settings, options.now ?? Date.now)
+  const ledger = options.dataFile === undefined ? noLedger : openLedger(options.dataFile)
+  const provider = new Provider(settings, options.now ?? Date.now, ledger)
   const faults = new Faults()
   const counts = new Counts()
   const perform = performer({ settings, faults, counts })

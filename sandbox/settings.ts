@@ -25,6 +25,8 @@ export interface SandboxOptions {
   readonly scopes?: readonly string[]
   /** Default: true, S256 is checked. False: challenge and verifier are silently ignored. */
   readonly pkce?: boolean
+  /** Where people and their pairs are kept over a restart, tokens as they are. Absent: they are forgotten. */
+  readonly dataFile?: string
   /** Milliseconds since the epoch. Default: the system's clock. */
   readonly now?: () => number
   /** Default: false. Query strings are never logged, because they may carry codes and tokens. */

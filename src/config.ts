@@ -81,6 +81,16 @@ export interface AuditConfig {
   readonly redisPrefix: string
 }
 
+/** What `healthcheck` needs to know: where a gateway with these settings listens. */
+export interface ListenConfig {
+  readonly host: string
+  readonly port: number
+  /** null: no listener of its own. */
+  readonly metricsPort: number | null
+  /** Whether the main listener speaks TLS; the others never do. */
+  readonly hasTls: boolean
+}
+
 /** Every setting that is missing or wrong, by name. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError'
@@ -202,10 +212,8 @@ function common({ problems, read }: ReturnType<typeof reading>) {
     clientCa: read<string | null>('TLS_CLIENT_CA', settings.certificates, null),
   }
   const config: Config = {
-    host: read('HOST', settings.text, '127.0.0.1'),
-    port: read('PORT', settings.integer(0, 65_535), 3000),
+    ...listeners(read),
     publicPort: read<number | null>('PUBLIC_PORT', settings.integer(0, 65_535), null),
-    metricsPort: read<number | null>('METRICS_PORT', settings.integer(0, 65_535), null),
     maxConnections: read('MAX_CONNECTIONS', settings.integer(1, 1_000_000), 10_000),
     maxConcurrentPerCaller: read('MAX_CONCURRENT_PER_CALLER', settings.integer(1, 1_000_000), 1_000),
     rateLimitPerCaller: read('RATE_LIMIT_PER_CALLER', settings.integer(0, 1_000_000), 0),
@@ -282,4 +290,20 @@ export function readAuditConfig(environment: Environment = process.env): AuditCo
   if (problems.length === 0 && !hasKey) problems.push('AUDIT_KEY is missing, and so is ENCRYPTION_KEYS')
   if (problems.length > 0) throw new ConfigError(problems)
   return config
+}
+
+/** The few settings that `healthcheck` looks at: it is not its business to read secrets. Throws `ConfigError`. */
+export function readListenConfig(environment: Environment = process.env): ListenConfig {
+  const { problems, read } = reading(environment)
+  const config: ListenConfig = { ...listeners(read), hasTls: read('TLS_CERT', settings.text, '') !== '' }
+  if (problems.length > 0) throw new ConfigError(problems)
+  return config
+}
+
+function listeners(read: ReturnType<typeof reading>['read']) {
+  return {
+    host: read('HOST', settings.text, '127.0.0.1'),
+    port: read('PORT', settings.integer(0, 65_535), 3000),
+    metricsPort: read<number | null>('METRICS_PORT', settings.integer(0, 65_535), null),
+  }
 }

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 /** The command line. Exit codes: 0 done, 1 failed, 2 asked for wrongly. */
+import { readFileSync } from 'node:fs'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { PERMISSIONS } from './callers/caller.ts'
 import { newAuditKey, newCaller, newEncryptionKey } from './cli/keys.ts'
@@ -36,10 +37,19 @@ program
 
 program
   .command('sandbox')
-  .description('The HealthTap stand-in alone, on 127.0.0.1. It believes any name: never a place for real people.')
+  .description('The HealthTap stand-in alone. It believes any name: never a place for real people.')
+  .option(
+    '--host <address>',
+    'where it listens; another than this one only in a network that nobody else is in',
+    '127.0.0.1',
+  )
   .option('--port <port>', 'where it listens', portNumber, 3001)
-  .requiredOption('--app-id <id>', "the app's APP_ID")
-  .requiredOption('--app-secret <secret>', "the app's APP_SECRET")
+  .option('--tls-port <port>', 'where it listens for TLS besides; needs a certificate and its key', portNumber)
+  .option('--tls-cert <file>', 'PEM')
+  .option('--tls-key <file>', 'PEM')
+  .option('--data <file>', 'keeps people and their tokens there, so that a restart does not lose them')
+  .requiredOption('--app-id <id>', "the app's APP_ID, or @FILE that holds it", textOrFile)
+  .requiredOption('--app-secret <secret>', "the app's APP_SECRET, or @FILE that holds it", textOrFile)
   .requiredOption('--redirect-uri <uri...>', 'allowed redirect URIs')
   .addOption(rotationOption())
   .option('--legacy', 'statuses of old servers: 401 to every token error', false)
@@ -49,6 +59,17 @@ program
   .action(async options => {
     const { sandbox } = await import('./cli/sandbox.ts')
     await sandbox(options)
+  })
+
+program
+  .command('healthcheck')
+  .description(
+    'Asks the gateway that runs with the same settings how it is, for containers. Exit 1 where it is not well.',
+  )
+  .option('--ready', 'whether requests may be sent to it, instead of whether it lives', false)
+  .action(async ({ ready }: { ready: boolean }) => {
+    const { healthcheck } = await import('./cli/healthcheck.ts')
+    process.exitCode = await healthcheck(ready ? 'ready' : 'live', print)
   })
 
 program
@@ -107,6 +128,15 @@ function rotationOption(): Option {
   return new Option('--rotation <mode>', 'what a refresh does to the pair before it')
     .choices(['instant', 'on_use'])
     .default('instant')
+}
+
+function textOrFile(text: string): string {
+  if (!text.startsWith('@')) return text
+  try {
+    return readFileSync(text.slice(1), 'utf8').trim()
+  } catch (error) {
+    throw new InvalidArgumentError(`The file cannot be read (${(error as NodeJS.ErrnoException).code}).`)
+  }
 }
 
 function portNumber(text: string): number {

@@ -1,3 +1,4 @@
+import { type Ledger, noLedger } from './ledger.ts'
 import { newGuid, newToken } from './secrets.ts'
 
 export interface Person {
@@ -10,21 +11,28 @@ const MAX_SESSIONS = 1_000
 
 /**
  * Everybody the sandbox knows, and who is signed in on which browser. A name is one person for as long as the sandbox
- * runs, whether it came from the consent page or from `users.json`. People are kept forever, passwords never.
+ * runs, or its ledger is kept, whether it came from the consent page or from `users.json`. People are kept forever, passwords never.
  */
 export class People {
   readonly #byUsername = new Map<string, Person>()
   readonly #byGuid = new Map<string, Person>()
   readonly #sessions = new Map<string, Person>()
+  #note: Ledger['note'] = noLedger.note
+
+  /** Knows what the ledger knows, and notes in it who comes from now on. */
+  constructor({ entries, note }: Ledger) {
+    for (const entry of entries) if ('person' in entry) this.#add(entry.person)
+    this.#note = note
+  }
 
   /** The person of that name, made on first sight. */
   signIn(username: string): Person {
-    return this.byUsername(username) ?? this.#add(username)
+    return this.byUsername(username) ?? this.#add({ guid: newGuid(), username })
   }
 
   /** A new person, or null where the name is taken. */
   create(username: string): Person | null {
-    return this.#byUsername.has(username) ? null : this.#add(username)
+    return this.#byUsername.has(username) ? null : this.#add({ guid: newGuid(), username })
   }
 
   byUsername(username: string): Person | undefined {
@@ -48,9 +56,9 @@ export class People {
     return this.#sessions.get(id)
   }
 
-  #add(username: string): Person {
-    const person = { guid: newGuid(), username }
-    this.#byUsername.set(username, person)
+  #add(person: Person): Person {
+    this.#note({ person })
+    this.#byUsername.set(person.username, person)
     this.#byGuid.set(person.guid, person)
     return person
   }

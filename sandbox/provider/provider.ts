@@ -1,5 +1,6 @@
 import type { Settings } from '../settings.ts'
 import { type AuthorizationCode, AuthorizationCodes } from './authorization-codes.ts'
+import type { Ledger } from './ledger.ts'
 import { demand, demandParameter, OAuthError } from './oauth-error.ts'
 import { People, type Person } from './people.ts'
 import { s256, sameSecret } from './secrets.ts'
@@ -43,13 +44,15 @@ export type BearerCheck =
  */
 export class Provider {
   readonly settings: Settings
-  readonly people = new People()
+  readonly people: People
   readonly #codes = new AuthorizationCodes()
-  readonly #pairs = new TokenPairs()
+  readonly #pairs: TokenPairs
   readonly #now: () => number
 
-  constructor(settings: Settings, now: () => number) {
+  constructor(settings: Settings, now: () => number, ledger: Ledger) {
     this.settings = settings
+    this.people = new People(ledger)
+    this.#pairs = new TokenPairs(ledger)
     this.#now = now
   }
 
@@ -120,8 +123,10 @@ export class Provider {
   refresh({ pair, scopes }: ApprovedRefresh): TokenPair {
     if (pair.revoked) throw new OAuthError(this.settings.legacy ? 'invalid_request' : 'invalid_grant')
     if (this.settings.rotation === 'on_use') return this.#issue(pair.guid, scopes, pair)
+    // In this order, whatever a process that dies in between leaves in its ledger is a pair that works.
+    const next = this.#issue(pair.guid, scopes)
     this.#pairs.revoke(pair)
-    return this.#issue(pair.guid, scopes)
+    return next
   }
 
   /** The first pair of a new user, or null where the username is taken. */

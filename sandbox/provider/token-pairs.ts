@@ -1,3 +1,4 @@
+import { type Entry, type Ledger, noLedger } from './ledger.ts'
 import { newToken } from './secrets.ts'
 
 /** One row at the provider: an access token and its refresh token, which live and die together. */
@@ -36,22 +37,18 @@ export class TokenPairs {
   readonly #byRefreshToken = new Map<string, TokenPair>()
   readonly #liveByGuid = new Map<string, Set<TokenPair>>()
   readonly #revoked = new Set<TokenPair>()
+  #note: Ledger['note'] = noLedger.note
+
+  /** Knows what the ledger knows, and notes in it what happens from now on. */
+  constructor({ entries, note }: Ledger) {
+    for (const entry of entries) this.#recall(entry)
+    this.#note = note
+  }
 
   issue({ nowMs, ...issue }: Issue, predecessor: TokenPair | null = null): TokenPair {
-    const pair: TokenPair = {
-      ...issue,
-      accessToken: newToken(),
-      refreshToken: newToken(),
-      createdAtMs: nowMs,
-      predecessor,
-      revoked: false,
-    }
-    this.#byAccessToken.set(pair.accessToken, pair)
-    this.#byRefreshToken.set(pair.refreshToken, pair)
-    const live = this.#liveByGuid.get(pair.guid)
-    if (live) live.add(pair)
-    else this.#liveByGuid.set(pair.guid, new Set([pair]))
-    return pair
+    const pair = { ...issue, accessToken: newToken(), refreshToken: newToken(), createdAtMs: nowMs }
+    this.#note({ pair, predecessor: predecessor?.accessToken ?? null })
+    return this.#add({ ...pair, predecessor, revoked: false })
   }
 
   byAccessToken(accessToken: string): TokenPair | undefined {
@@ -68,11 +65,42 @@ export class TokenPairs {
 
   /** The access token was presented somewhere: in `on_use` rotation, this is what kills the pair before it. */
   use(pair: TokenPair): void {
-    if (pair.predecessor) this.revoke(pair.predecessor)
+    if (!pair.predecessor) return
+    this.#note({ used: pair.accessToken })
+    this.#retire(pair.predecessor)
     pair.predecessor = null
   }
 
   revoke(pair: TokenPair): void {
+    if (pair.revoked) return
+    this.#note({ revoked: pair.accessToken })
+    this.#retire(pair)
+  }
+
+  #add(pair: TokenPair): TokenPair {
+    this.#byAccessToken.set(pair.accessToken, pair)
+    this.#byRefreshToken.set(pair.refreshToken, pair)
+    const live = this.#liveByGuid.get(pair.guid)
+    if (live) live.add(pair)
+    else this.#liveByGuid.set(pair.guid, new Set([pair]))
+    return pair
+  }
+
+  #recall(entry: Entry): void {
+    if ('pair' in entry) {
+      const predecessor = entry.predecessor === null ? null : (this.byAccessToken(entry.predecessor) ?? null)
+      this.#add({ ...entry.pair, predecessor, revoked: false })
+    } else if ('used' in entry) this.#withPair(entry.used, pair => this.use(pair))
+    else if ('revoked' in entry) this.#withPair(entry.revoked, pair => this.revoke(pair))
+  }
+
+  /** One that was forgotten needs nothing any more. */
+  #withPair(accessToken: string, act: (pair: TokenPair) => void): void {
+    const pair = this.byAccessToken(accessToken)
+    if (pair) act(pair)
+  }
+
+  #retire(pair: TokenPair): void {
     if (pair.revoked) return
     pair.revoked = true
     const live = this.#liveByGuid.get(pair.guid)

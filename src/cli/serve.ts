@@ -1,11 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import closeWithGrace from 'close-with-grace'
 import { DRAIN_MS } from '../app.ts'
-import { ConfigError, type Environment, readConfig, takeEnvironment } from '../config.ts'
+import { ConfigError, type Environment, readConfig, type ServeConfig, takeEnvironment } from '../config.ts'
 import { createServedGateway, type Gateway, type ServedGateway } from '../gateway.ts'
 
 /** Long enough for requests, and for renewals under way: the provider's deadline, and a while to store what they brought. */
 const GRACE_BEYOND_DEADLINE_MS = DRAIN_MS + 10_000
+
+/** How long it may take at most from SIGTERM to the end: whoever stops it should not kill it sooner. */
+export function graceMs(config: Pick<ServeConfig, 'providerTimeoutMs' | 'shutdownDelaySeconds'>): number {
+  return config.shutdownDelaySeconds * 1000 + config.providerTimeoutMs + GRACE_BEYOND_DEADLINE_MS
+}
 
 /** Throws `ConfigError`. */
 export async function serve(): Promise<void> {
@@ -13,7 +18,7 @@ export async function serve(): Promise<void> {
   const config = readConfig(environment)
   const gateway = await createServedGateway(config)
   const delayMs = config.shutdownDelaySeconds * 1000
-  closeGracefully(gateway, config.providerTimeoutMs + GRACE_BEYOND_DEADLINE_MS, delayMs)
+  closeGracefully(gateway, graceMs(config) - delayMs, delayMs)
   process.on('SIGHUP', () => {
     // First, and whatever the settings are like: a file that was renamed is not waited for.
     gateway.audit.reopen()

@@ -1,5 +1,5 @@
 /** Rotations that the store would not take, one sealed file each, so that they outlive the process. */
-import { createHash } from 'node:crypto'
+import { createHash, randomUUID } from 'node:crypto'
 import { mkdir, open, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Journal, Rotation } from '../ports/journal.ts'
@@ -10,7 +10,10 @@ import type { Tally } from '../store/tally.ts'
 const SUFFIX = '.rotation'
 const PLACE = 'journal'
 
-/** `onUnreadable` is told the name of a file that cannot be opened; the file is left as it is. */
+/**
+ * `onUnreadable` is told the name of a file that cannot be opened; the file is left as it is. Replicas may share a
+ * directory: whichever starts next stores what any of them has left there.
+ */
 export function createFileJournal(directory: string, codec: Codec, onUnreadable: (file: string) => void): Journal {
   function fileOf(rotation: Rotation): string {
     const name = `${rotation.guid}\0${rotation.replacesVersion}\0${rotation.spentFingerprint}`
@@ -20,7 +23,8 @@ export function createFileJournal(directory: string, codec: Codec, onUnreadable:
   return {
     async prepare() {
       await mkdir(directory, { recursive: true, mode: 0o700 })
-      const file = join(directory, 'writable.draft')
+      // A name of its own: replicas that share the directory may start at the same moment.
+      const file = join(directory, `writable-${randomUUID()}.draft`)
       await writeFile(file, '', { mode: 0o600 })
       await rm(file)
     },
@@ -38,7 +42,8 @@ export function createFileJournal(directory: string, codec: Codec, onUnreadable:
       const rotations: Rotation[] = []
       for (const name of await entriesIn(directory)) {
         try {
-          rotations.push(codec.decode(await readFile(join(directory, name), 'utf8'), PLACE) as Rotation)
+          const text = await readFile(join(directory, name), 'utf8').catch(unlessGone)
+          if (text !== null) rotations.push(codec.decode(text, PLACE) as Rotation)
         } catch {
           onUnreadable(name)
         }

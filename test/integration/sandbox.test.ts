@@ -1,6 +1,7 @@
 import t, { type Test } from 'tap'
 import { startDriven, tokensOf } from '../../sandbox/driver.ts'
 import type { SandboxOptions } from '../../sandbox/index.ts'
+import { noLedger } from '../../sandbox/provider/ledger.ts'
 import { TokenPairs } from '../../sandbox/provider/token-pairs.ts'
 
 /** A sandbox on a port of its own, with a clock that the test moves. */
@@ -237,7 +238,7 @@ for (const rotation of ['instant', 'on_use'] as const) {
 }
 
 t.test('memory of revoked pairs is bounded, and live ones are never forgotten', async t => {
-  const pairs = new TokenPairs()
+  const pairs = new TokenPairs(noLedger)
   const issue = { guid: 'ada', scopes: ['pay'], expiresInSeconds: 7200, nowMs: 0 }
   const first = pairs.issue(issue)
   let newest = first

@@ -1,4 +1,4 @@
-import { chmodSync, readdirSync } from 'node:fs'
+import { chmodSync, readdirSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { createCodec } from '../../src/store/codec.ts'
@@ -30,4 +30,18 @@ t.test('one that cannot be read or written is not an empty one: no gateway start
   const world = createWorld()
   Object.assign(world.journal, { prepare: () => journal.prepare() })
   await t.rejects(world.replica().start(), { code: 'EEXIST' })
+})
+
+t.test('replicas that share a directory may start at the same moment', async t => {
+  const directory = t.testdir()
+  await Promise.all(Array.from({ length: 50 }, () => journalIn(directory).prepare()))
+  t.strictSame(readdirSync(directory), [])
+})
+
+t.test('an entry that another replica has dropped meanwhile is none, and none that cannot be opened', async t => {
+  const directory = t.testdir({ 'torn.rotation': 'nonsense' })
+  symlinkSync('gone', join(directory, 'gone.rotation'))
+  const unreadable: string[] = []
+  t.strictSame(await createFileJournal(directory, codec, file => unreadable.push(file)).entries(), [])
+  t.strictSame(unreadable, ['torn.rotation'])
 })
