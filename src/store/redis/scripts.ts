@@ -3,13 +3,19 @@ import { StoreUnavailable } from '../../ports/store.ts'
 import type { RedisClient } from './connection.ts'
 
 /** The files of `lua/`, without their ending. */
-const SCRIPTS = ['write_record', 'claim_due', 'exchange_counts'] as const
+const SCRIPTS = ['write_record', 'claim_due', 'exchange_counts', 'sketch_grants'] as const
 
 /** The scripts of `lua/`, as functions. What each expects and answers is written on top of it. */
 export interface Scripts {
   writeRecord(keys: readonly string[], args: readonly string[]): Promise<readonly [1] | readonly [0, string]>
   claimDue(keys: readonly string[], args: readonly string[]): Promise<string[]>
   exchangeCounts(keys: readonly string[], args: readonly string[]): Promise<number[]>
+  sketchGrants(keys: readonly string[], args: readonly string[]): Promise<string[]>
+}
+
+/** The texts of all scripts, by name. */
+export function scriptTexts(): Readonly<Record<string, string>> {
+  return Object.fromEntries(SCRIPTS.map(name => [name, textOf(name)]))
 }
 
 export function defineScripts(client: RedisClient): Scripts {
@@ -17,19 +23,23 @@ export function defineScripts(client: RedisClient): Scripts {
     writeRecord: define(client, 'write_record'),
     claimDue: define(client, 'claim_due'),
     exchangeCounts: define(client, 'exchange_counts'),
+    sketchGrants: define(client, 'sketch_grants'),
   }
 }
 
 type Command = (numberOfKeys: number, ...keysAndArgs: string[]) => Promise<unknown>
 
 function define<Answer>(client: RedisClient, name: (typeof SCRIPTS)[number]) {
-  const lua = readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8')
-  client.defineCommand(name, { lua })
+  client.defineCommand(name, { lua: textOf(name) })
   return async (keys: readonly string[], args: readonly string[]): Promise<Answer> => {
     const command = (client as unknown as Record<string, Command>)[name]
     if (command === undefined) throw new Error(`The script ${name} is not defined.`)
     return await orUnavailable(() => command.call(client, keys.length, ...keys, ...args) as Promise<Answer>)
   }
+}
+
+function textOf(name: (typeof SCRIPTS)[number]): string {
+  return readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8')
 }
 
 /** A cluster without a master would let a command wait for ever. */
