@@ -64,7 +64,7 @@ export async function createServedGateway(
     onFinding: ({ about, text }) => logger.warn({ about, text }, 'redis is not set up to keep grants safe'),
     onConnectionError: error => logger.warn({ err: error }, 'redis connection'),
     onUnreadable({ guid, reason, keyId }) {
-      if (guid !== null) events.emit({ type: 'record.unreadable', guid, reason, keyId })
+      if (guid !== null) toAll(events, metrics.events).emit({ type: 'record.unreadable', guid, reason, keyId })
     },
     onCommand: metrics.redis,
   })

@@ -8,7 +8,7 @@ import { type RequestFacts, requestMetrics } from './metrics/requests.ts'
 import { type Sources, type Standing, standingMetrics } from './metrics/standing.ts'
 import type { Events } from './ports/events.ts'
 import type { Meter } from './ports/meter.ts'
-import type { OnCommand } from './store/redis/commands.ts'
+import type { OnCommand } from './store/redis/scripts.ts'
 import { VERSION } from './version.ts'
 
 export interface Metrics {

@@ -6,7 +6,6 @@ import { createCodec } from '../codec.ts'
 import { authorizationExpiry, censusExpiry, exchangeExpiry, pauseExpiry } from '../expiry.ts'
 import type { Sealer } from '../sealing.ts'
 import { createRedisAuditHeads } from './audit-heads.ts'
-import { type OnCommand, observeCommands } from './commands.ts'
 import { closeRedis, connectRedis, type RedisAddress } from './connection.ts'
 import { createRedisCounts } from './counts.ts'
 import { createRedisGrantStore } from './grants.ts'
@@ -15,7 +14,7 @@ import { createRedisInventory } from './inventory.ts'
 import { createKeys } from './keys.ts'
 import { createNotices } from './notices.ts'
 import { createRedisRecordStore } from './records.ts'
-import { defineScripts, orUnavailable, scriptTexts } from './scripts.ts'
+import { ask, defineScripts, type OnCommand, observeCommands } from './scripts.ts'
 
 export interface RedisStoreOptions {
   readonly address: RedisAddress
@@ -42,7 +41,7 @@ export function createRedisStores(options: RedisStoreOptions): RedisStores {
   const { clock, sealer } = options
   const client = connectRedis(options.address)
   client.on('error', options.onConnectionError)
-  if (options.onCommand !== undefined) observeCommands(client, scriptTexts(), options.onCommand)
+  if (options.onCommand !== undefined) observeCommands(client, options.onCommand)
   client.once('ready', () => {
     // A server that does not answer this is a server that does not answer: its other users will say so.
     inspectRedis(client).then(
@@ -98,7 +97,7 @@ export function createRedisStores(options: RedisStoreOptions): RedisStores {
     auditHeads: createRedisAuditHeads(client, keys.auditHeads),
     async ping() {
       // A read, since that is what a cluster or a server that is loading can refuse.
-      await orUnavailable(() => client.exists(keys.due(keys.shards[0] ?? '')))
+      await ask(client, 'exists', () => client.exists(keys.due(keys.shards[0] ?? '')))
     },
     async close() {
       notices.close()

@@ -2,7 +2,7 @@ import type { Backlog, GrantSketch, Inventory } from '../../ports/inventory.ts'
 import type { GrantStatus } from '../../ports/records.ts'
 import type { RedisClient } from './connection.ts'
 import type { Keys } from './keys.ts'
-import { orUnavailable, type Scripts } from './scripts.ts'
+import { ask, type Scripts } from './scripts.ts'
 
 /** Some tenths of a millisecond of a server's time. */
 const SCAN_COUNT = 100
@@ -26,7 +26,7 @@ export function createRedisInventory(options: { client: RedisClient; keys: Keys;
     let cursor = '0'
     do {
       const at = cursor
-      const [following, flat] = await orUnavailable(() => client.zscan(keys.due(shard), at, 'COUNT', SCAN_COUNT))
+      const [following, flat] = await ask(client, 'zscan', () => client.zscan(keys.due(shard), at, 'COUNT', SCAN_COUNT))
       const guids = flat.filter((guid, index) => index % 2 === 0 && !seen.has(guid))
       for (const guid of guids) seen.add(guid)
       if (guids.length > 0) yield sketchesIn(await scripts.sketchGrants(guids.map(keys.grant), []))
@@ -36,7 +36,7 @@ export function createRedisInventory(options: { client: RedisClient; keys: Keys;
 
   return {
     async backlog(nowMs) {
-      const shards = await orUnavailable(() => Promise.all(keys.shards.map(shard => backlogOf(shard, nowMs))))
+      const shards = await ask(client, 'backlog', () => Promise.all(keys.shards.map(shard => backlogOf(shard, nowMs))))
       const oldest = Math.min(...shards.map(({ oldestAtMs }) => oldestAtMs ?? Number.POSITIVE_INFINITY))
       return {
         due: shards.reduce((sum, { due }) => sum + due, 0),
