@@ -10,15 +10,20 @@ import { Secret } from '../../src/ports/secret.ts'
 import { createHealthTap } from '../../src/provider/healthtap.ts'
 import { startApp } from '../support/app.ts'
 import { type Exposed, parseMetrics } from '../support/metrics.ts'
+import { metricsTable } from '../support/metrics-table.ts'
 import { ask, startRedis } from '../support/redis.ts'
 import { type GatewayClient, startStack } from '../support/stack.ts'
 
 type Labels = Readonly<Record<string, string>>
 
+/** Everything that was told in this file. */
+const told: Exposed[] = []
+
 async function scrape(client: Pick<GatewayClient, 'get'>): Promise<Exposed> {
   const { status, body } = await client.get('/metrics')
   if (status !== 200) throw new Error(`a scrape was answered ${status}`)
-  return parseMetrics(body)
+  told.push(parseMetrics(body))
+  return told.at(-1) as Exposed
 }
 
 /** What `work` adds to figures: `[name, labels, by how much]`. What the gateway does by itself meanwhile adds `some`. */
@@ -83,6 +88,10 @@ t.test('tokens, grants, and what the provider is asked', async t => {
     ['htgw_token_remaining_life_seconds_bucket', { le: '3600' }, 0],
     ['htgw_token_remaining_life_seconds_bucket', { le: '7200' }, 1],
     ['htgw_redis_command_duration_seconds_count', { command: 'get' }, 'some'],
+  ])
+  await moves(t, client, () => client.get(`/v1/grants/${guid}/token`, 'a wrong key'), [
+    ['htgw_requests_refused_total', { reason: 'unauthorized', caller: '' }, 1],
+    ['htgw_tokens_served_total', {}, 0],
   ])
   await moves(t, client, () => report(guid, 1), [
     ['htgw_tokens_served_total', { source: 'renewed' }, 1],
@@ -292,5 +301,31 @@ t.test('a provider whose clock goes wrong', async t => {
   t.equal(
     provider.authorizationUrl({ redirectUri: 'x', scope: 's', state: 'z', codeVerifier: null }).startsWith(url),
     true,
+  )
+})
+
+t.test('what is told stands in the table of docs/metrics.md, and the other way round', async t => {
+  const table = metricsTable()
+  const declared = new Map(told.flatMap(({ types }) => [...types]).filter(([name]) => name.startsWith('htgw_')))
+  t.strictSame([...declared.keys()].sort(), [...table.keys()].sort())
+  for (const [name, kind] of declared) t.equal(table.get(name)?.kind, kind, name)
+
+  const wrong = new Set<string>()
+  const seen = new Set<string>()
+  for (const { name, labels } of told.flatMap(({ samples }) => samples)) {
+    const base = declared.has(name) ? name : name.replace(/_(bucket|sum|count)$/, '')
+    seen.add(base)
+    for (const [label, value] of Object.entries(labels)) {
+      const values = table.get(base)?.labels.get(label)
+      if (name.startsWith('htgw_') && label !== 'le' && (!values || (values.length > 0 && !values.includes(value)))) {
+        wrong.add(`${base} ${label}="${value}"`)
+      }
+    }
+  }
+  t.strictSame([...wrong], [])
+  t.strictSame(
+    [...table.keys()].filter(name => !seen.has(name)),
+    [],
+    'each has been seen with a value',
   )
 })
