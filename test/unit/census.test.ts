@@ -114,6 +114,21 @@ t.test('a walk that takes long keeps its lease; one that has lost it gives up', 
   await Promise.all([first.stop(), second.stop()])
 })
 
+t.test('nor does it write in the end over what another has begun since it last looked', async t => {
+  const { clock, replica, add, state, stores } = world()
+  add(2, 0)
+  state.batch = 1
+  const census = replica()
+  census.start()
+  await clock.advance(0)
+  const standing = await stores.censuses.read(GRANTS)
+  const theirs = { owner: 'somebody else', leaseUntilMs: clock.now() + 60_000, counts: null }
+  await stores.censuses.write(GRANTS, standing?.revision ?? 0, theirs)
+  await clock.advance(10)
+  t.strictSame((await stores.censuses.read(GRANTS))?.record, theirs)
+  await census.stop()
+})
+
 t.test('a store that is away stops nobody for good', async t => {
   const { clock, replica, add, state } = world()
   add(2, 0)
