@@ -30,6 +30,7 @@ import tokens from '../routes/tokens.ts'
 import users from '../routes/users.ts'
 import type { AuditLog } from './audit/log.ts'
 import { createBroker } from './broker/broker.ts'
+import { createCensus } from './broker/census.ts'
 import type { BrokerPorts } from './broker/context.ts'
 import type { Callers } from './callers/callers.ts'
 import type { Config } from './config.ts'
@@ -44,10 +45,10 @@ import { sharedSchemas } from './schemas/index.ts'
 import { tlsForCallers } from './tls.ts'
 import { VERSION } from './version.ts'
 
-export interface AppPorts extends BrokerPorts {
+export interface AppPorts extends Omit<BrokerPorts, 'meter'> {
   readonly logger: FastifyBaseLogger
   readonly callers: Callers
-  readonly audit: Pick<AuditLog, 'record' | 'trouble'>
+  readonly audit: Pick<AuditLog, 'record' | 'trouble' | 'lost'>
   readonly metrics: Metrics
   /** Where replicas count requests together; null: there is one replica. */
   readonly counts: SharedCounts | null
@@ -138,8 +139,9 @@ export async function buildApp(config: Config, ports: AppPorts, limits: HttpLimi
       client: config,
       backgroundConcurrency: config.providerMaxConcurrency,
     },
-    ports,
+    { ...ports, meter: ports.metrics.meter },
   )
+  const census = createCensus(ports)
   const options = { broker, clock: ports.clock }
   await app.register(leaving, { onLeave: broker.retire })
   await app.register(health, {
@@ -147,6 +149,7 @@ export async function buildApp(config: Config, ports: AppPorts, limits: HttpLimi
     trouble: broker.trouble,
     auditTrouble: ports.audit.trouble,
   })
+  ports.metrics.watch({ ...ports, inventory: ports.stores.inventory, census, trouble: broker.trouble })
   await app.register(metrics, { metrics: ports.metrics })
   await app.register(reach, { broker })
   await app.register(authorizations, options)
@@ -156,6 +159,7 @@ export async function buildApp(config: Config, ports: AppPorts, limits: HttpLimi
   await app.register(users, options)
 
   app.addHook('onReady', () => broker.start())
+  app.addHook('onReady', async () => census.start())
   app.addHook('preClose', async () => {
     // A request that does not end, as one whose body never comes, must not use up the time that renewals need to end in.
     const cutOff = () => {
@@ -164,6 +168,7 @@ export async function buildApp(config: Config, ports: AppPorts, limits: HttpLimi
     }
     setTimeout(cutOff, DRAIN_MS).unref()
   })
+  app.addHook('onClose', () => census.stop())
   app.addHook('onClose', () => broker.stop())
   return app
 }

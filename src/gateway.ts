@@ -10,7 +10,7 @@ import type { Config, ServeConfig } from './config.ts'
 import { addressOf, type DoorAddresses, type DoorPorts } from './doors.ts'
 import type { HttpLimits } from './http-limits.ts'
 import { createLogger, loggedEvents } from './logging.ts'
-import { createMetrics } from './metrics.ts'
+import { createMetrics, type Metrics } from './metrics.ts'
 import type { SharedCounts } from './ports/counts.ts'
 import type { Events } from './ports/events.ts'
 import type { Journal } from './ports/journal.ts'
@@ -57,6 +57,7 @@ export async function createServedGateway(
   const sealer = createSealer(config.encryptionKeys)
   const onUnreadable = (file: string) => logger.error({ file }, 'a journal entry cannot be opened; it is left there')
   const journal = createFileJournal(config.journalDir, createCodec(sealer), onUnreadable)
+  const metrics = createMetrics()
   const stores = createRedisStores({
     address: config.redis,
     prefix: config.redisPrefix,
@@ -65,12 +66,13 @@ export async function createServedGateway(
     onFinding: ({ about, text }) => logger.warn({ about, text }, 'redis is not set up to keep grants safe'),
     onConnectionError: error => logger.warn({ err: error }, 'redis connection'),
     onUnreadable({ guid, reason, keyId }) {
-      if (guid !== null) events.emit({ type: 'record.unreadable', guid, reason, keyId })
+      if (guid !== null) toAll(events, metrics.events).emit({ type: 'record.unreadable', guid, reason, keyId })
     },
+    onCommand: metrics.redis,
   })
   const { auditHeads: heads, counts } = stores
   const audit = await openAudit({ config, output: logTo, heads, logger, clock: systemClock, random: systemRandom })
-  const gateway = await assemble(config, logger, events, { stores, journal, counts, audit }, limits)
+  const gateway = await assemble(config, logger, events, { stores, journal, counts, audit, metrics }, limits)
   return {
     ...gateway,
     reload(next) {
@@ -84,7 +86,8 @@ export async function createServedGateway(
 /** On the embedded store: all is gone when the process ends. */
 export async function createEmbeddedGateway(config: Config, logTo?: DestinationStream): Promise<Gateway> {
   const logger = createLogger(config.logLevel, logTo)
-  const kept = { stores: createMemoryStores(systemClock), journal: noJournal, counts: null, audit: noAudit }
+  const stores = createMemoryStores(systemClock)
+  const kept = { stores, journal: noJournal, counts: null, audit: noAudit, metrics: createMetrics() }
   return await assemble(config, logger, loggedEvents(logger), kept)
 }
 
@@ -93,22 +96,23 @@ interface Kept {
   readonly journal: Journal
   readonly counts: SharedCounts | null
   readonly audit: AuditLog
+  readonly metrics: Metrics
 }
 
 async function assemble(
   config: Config,
   logger: Logger,
   events: Events,
-  { stores, journal, counts, audit }: Kept,
+  { stores, journal, counts, audit, metrics }: Kept,
   limits?: HttpLimits,
 ): Promise<Gateway & { reload(config: Config): void }> {
   const callers = createCallers(config, systemClock)
-  const metrics = createMetrics()
   const provider = createHealthTap({
     ...config,
     redirectUri: config.redirectUris[0] ?? '',
     timeoutMs: config.providerTimeoutMs,
     connections: config.providerMaxConcurrency,
+    onDate: metrics.provider.dated,
   })
   const ports: AppPorts = {
     clock: systemClock,
@@ -118,7 +122,7 @@ async function assemble(
     audit,
     logger,
     callers,
-    provider,
+    provider: metrics.provider.measured(provider, { hasIdentityUrl: config.identityUrl !== null }),
     stores,
     journal,
     counts,

@@ -43,6 +43,7 @@ const LEVELS: Readonly<Record<BrokerEvent['type'], 'debug' | 'info' | 'warn' | '
   'grant.ended': 'warn',
   'grant.revoking': 'info',
   'grant.revoked': 'info',
+  'pair.discarded': 'warn',
   'pair.revoked': 'info',
   'commit.delayed': 'error',
   'provider.unavailable': 'error',

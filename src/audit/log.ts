@@ -23,6 +23,8 @@ export interface AuditLog {
   reopen(): void
   /** What keeps lines from being written, by its code (`ENOSPC`); null: nothing. */
   trouble(): string | null
+  /** How many lines were lost, since the stream began, for lack of room. */
+  lost(): number
   /** The last line that was written, once there is more than the stream's own beginning; null: not yet. */
   head(): Mark | null
   /** Ends the stream. Resolves with the number of lines that are lost for good. */
@@ -58,6 +60,7 @@ export function createAuditLog(options: AuditLogOptions): AuditLog {
   let last: Mark = { stream, seq: 0, mac: options.previous?.mac ?? '' }
   let hasEntries = false
   let lost = 0
+  let lostInAll = 0
   let closing: Promise<number> | null = null
 
   function append(fields: LineFields, more: MoreFields): void {
@@ -88,6 +91,7 @@ export function createAuditLog(options: AuditLogOptions): AuditLog {
     record(entry) {
       if (closing !== null || !sink.hasRoom()) {
         lost += 1
+        lostInAll += 1
         return
       }
       tellLost()
@@ -118,6 +122,7 @@ export function createAuditLog(options: AuditLogOptions): AuditLog {
     },
 
     trouble: sink.trouble,
+    lost: () => lostInAll,
     head: () => (hasEntries ? sink.written() : null),
 
     close() {
@@ -135,6 +140,7 @@ export const noAudit: AuditLog = {
   record() {},
   reopen() {},
   trouble: () => null,
+  lost: () => 0,
   head: () => null,
   close: async () => 0,
 }

@@ -2,6 +2,7 @@ import { Problem } from '../errors.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { Events } from '../ports/events.ts'
 import type { Journal } from '../ports/journal.ts'
+import type { Meter } from '../ports/meter.ts'
 import type { Failure, Provider } from '../ports/provider.ts'
 import type { Random } from '../ports/random.ts'
 import type { Grant } from '../ports/records.ts'
@@ -35,6 +36,7 @@ export interface BrokerPorts {
   readonly provider: Provider
   readonly slots: Slots
   readonly events: Events
+  readonly meter: Meter
   readonly journal: Journal
 }
 

@@ -68,6 +68,22 @@ function aheadOf(policy: RefreshPolicy, { guid, issuedAtMs }: Lifetime, expiresA
   return Math.round(expiresAtMs - marginMs * (1 - JITTER_PART * fractionOf(guid)))
 }
 
+/**
+ * Since when its renewal has been due, for who looks at `nowMs`; null: it is not, or not known. A grant at rest is due when its
+ * refresh token needs it; one that was read after it had become due may have been at rest until then.
+ */
+export function dueSinceMs(
+  policy: RefreshPolicy,
+  grant: Lifetime & { readonly refreshDueAtMs: number; readonly lastReadAtMs?: number; readonly createdAtMs: number },
+  nowMs: number,
+): number | null {
+  const { refreshDueAtMs, lastReadAtMs = grant.createdAtMs } = grant
+  if (policy.idleAfterMs > 0 && lastReadAtMs > refreshDueAtMs) return null
+  const rests = isIdle(policy, lastReadAtMs, refreshDueAtMs)
+  const sinceMs = rests ? restingDueAtMs(policy, grant) : refreshDueAtMs
+  return sinceMs === null || sinceMs > nowMs ? null : sinceMs
+}
+
 /** Whether nobody has asked for its token for so long that it need not be renewed ahead of time. */
 export function isIdle(policy: RefreshPolicy, lastReadAtMs: number, nowMs: number): boolean {
   return policy.idleAfterMs > 0 && nowMs - lastReadAtMs >= policy.idleAfterMs

@@ -4,6 +4,7 @@
  */
 import { Problem } from '../errors.ts'
 import type { Rotation } from '../ports/journal.ts'
+import type { RefreshOutcome } from '../ports/meter.ts'
 import { askedToWaitSeconds, type Failure, type Outcome, type TokenAnswer } from '../ports/provider.ts'
 import type { Grant } from '../ports/records.ts'
 import type { Lane } from '../ports/slots.ts'
@@ -34,7 +35,7 @@ import {
   rotated,
   rotationFrom,
 } from './grant.ts'
-import { retryAtMs } from './policy.ts'
+import { dueSinceMs, retryAtMs } from './policy.ts'
 import type { Recent } from './recent.ts'
 
 export type RenewalResult =
@@ -70,7 +71,7 @@ interface Asked {
 const JOURNAL_AFTER_MS = 250
 
 export function createRenewals(context: BrokerContext, breaker: Breaker, discards: Discards, recent: Recent): Renewals {
-  const { clock, policy, events, journal, provider, slots } = context
+  const { clock, policy, events, journal, meter, provider, slots } = context
   const { grants } = context.stores
   const underWay = new Map<string, Promise<RenewalResult>>()
 
@@ -157,6 +158,7 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
       grant => (isOurs(grant, begun.record) ? released(grant, nowMs) : keep),
       begun,
     )
+    meter.refreshed('not_sent', null)
     return { kind: 'held', untilMs: nowMs }
   }
 
@@ -183,21 +185,27 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
       )
       done.abort()
       await entry.drop()
+      count(result, rotation, begun.record)
       return result
     } finally {
       done.abort()
     }
   }
 
+  function count(result: RenewalResult, rotation: Rotation, base: Grant): void {
+    const nowMs = clock.now()
+    const stands = result.kind === 'current' && result.grant.pair.refreshToken.equals(rotation.pair.refreshToken)
+    const sinceMs = dueSinceMs(policy, base, nowMs)
+    const isLate = nowMs > rotation.issuedAtMs + policy.leaseMs
+    if (stands) meter.refreshed(isLate ? 'renewed_late' : 'renewed', sinceMs === null ? null : nowMs - sinceMs)
+    else meter.refreshed('discarded', null)
+  }
+
   /**
    * Where a fail-over has lost the grant whose refresh token was spent, the pair stands in its place all the same.
-   * `discard`: what becomes of a pair that is not needed any more.
+   * `isReplay`: an earlier process has left it, perhaps although it was committed; then it may have been refreshed since.
    */
-  async function commitOnce(
-    rotation: Rotation,
-    known?: Stored<Grant>,
-    discard = discards.discard,
-  ): Promise<RenewalResult> {
+  async function commitOnce(rotation: Rotation, known?: Stored<Grant>, isReplay = false): Promise<RenewalResult> {
     const { guid } = rotation
     let won = false
     let wentBackTo: number | null = null
@@ -225,8 +233,16 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
       }
       return { kind: 'current', grant }
     }
+    const because = isReplay ? 'replayed' : whyNotNeeded(grant, rotation)
+    events.emit({ type: 'pair.discarded', guid, version: rotation.replacesVersion + 1, because })
+    const discard = isReplay ? discards.discardUnspent : discards.discard
     discard(guid, rotation.pair, rotation.accessTokenExpiresAtMs)
     return grant === null ? { kind: 'gone' } : { kind: 'current', grant }
+  }
+
+  function whyNotNeeded(standing: Grant | null, { base }: Rotation) {
+    if (standing === null) return 'deleted'
+    return standing.authorizedAtMs === base.authorizedAtMs ? 'rotated_twice' : 'authorized'
   }
 
   /** Kept at most once; one that cannot be dropped is harmless: the next start finds that it was committed. */
@@ -290,6 +306,7 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
       },
       begun,
     )
+    if (adopted !== null || settled === null || isOvertaken) meter.refreshed('overtaken', null)
     if (adopted !== null) return { kind: 'current', grant: adopted }
     if (settled === null) {
       if (isRemoved) events.emit({ type: 'grant.revoked', guid: base.guid, version: base.version })
@@ -298,11 +315,18 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
     // Another attempt is under way; or it was deleted, and made anew since: what we were told is not about what stands.
     if (isOvertaken) return { kind: 'held', untilMs: settled.record.attempt?.leaseUntilMs ?? nowMs }
     const { guid, version } = base
+    meter.refreshed(outcomeOf(failure, definite, perhapsSpent), null)
     if (failure.kind === 'client_refused') return { kind: 'failed', problem }
-    if (definite) events.emit({ type: 'grant.ended', guid, version })
+    if (definite) events.emit({ type: 'grant.ended', guid, version, afterDoubt: base.status === 'in_doubt' })
     else if (perhapsSpent) events.emit({ type: 'grant.in_doubt', guid, version, retryAtMs: retryMs })
     else events.emit({ type: 'grant.renewal_failed', guid, version, code, retryAtMs: retryMs })
     return { kind: 'failed', problem }
+  }
+
+  function outcomeOf(failure: Failure, definite: boolean, perhapsSpent: boolean): RefreshOutcome {
+    if (failure.kind === 'client_refused') return 'client_refused'
+    if (definite) return 'ended'
+    return perhapsSpent ? 'in_doubt' : 'failed'
   }
 
   /** Whether the attempt that `base` shows, which this process began, still stands. */
@@ -346,8 +370,8 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
     renew,
     underWay: guid => underWay.get(guid),
     async replay(rotation) {
-      // An entry that was left although it had been committed may have been refreshed since.
-      await commitOnce(rotation, undefined, discards.discardUnspent)
+      await commitOnce(rotation, undefined, true)
+      meter.refreshed('replayed', null)
       await journal.remove(rotation)
     },
     async idle() {

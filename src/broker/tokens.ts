@@ -1,4 +1,5 @@
 import { Problem } from '../errors.ts'
+import type { TokenSource } from '../ports/meter.ts'
 import type { Grant } from '../ports/records.ts'
 import { StoreUnavailable } from '../ports/store.ts'
 import { type BrokerContext, change, existing, keep, usable, watch, within } from './context.ts'
@@ -17,6 +18,12 @@ export interface Tokens {
   report(guid: string, version: number): Promise<Grant>
 }
 
+/** How a reader's wish for a renewal ended, and whose renewal it was. */
+interface Ended {
+  readonly result: Exclude<RenewalResult, { kind: 'held' }>
+  readonly source: TokenSource
+}
+
 /** How long a reader whose token lives waits for a renewal that has just begun: in `instant` mode it kills that token. */
 const POLITE_WAIT_MS = 500
 /** Less would be answered as `expires_in` 0. */
@@ -25,17 +32,22 @@ const LEAST_LIFE_MS = 1_000
 const MOST_ROTATIONS = 3
 
 export function createTokens(context: BrokerContext, renewals: Renewals, recent: Recent): Tokens {
-  const { clock, policy } = context
+  const { clock, meter, policy } = context
   const { grants } = context.stores
 
   async function read(guid: string, wishedTtlMs: number | null): Promise<Grant> {
     const grant = await find(guid)
     const neededMs = Math.max(LEAST_LIFE_MS, neededTtlMs(policy, grant, wishedTtlMs))
     if (lifeLeftMs(grant) < neededMs) return await renewed(grant, isAlive)
-    if (!isBeingReplaced(grant)) return grant
+    if (!isBeingReplaced(grant)) return served(grant, 'stored')
     const after = await afterRenewal(grant)
     // This process may have slept meanwhile.
-    return isAlive(after) ? after : await renewed(after, isAlive)
+    return isAlive(after) ? served(after, 'joined') : await renewed(after, isAlive)
+  }
+
+  function served(grant: Grant, source: TokenSource): Grant {
+    meter.served(source, lifeLeftMs(grant))
+    return grant
   }
 
   async function report(guid: string, version: number): Promise<Grant> {
@@ -89,30 +101,29 @@ export function createTokens(context: BrokerContext, renewals: Renewals, recent:
   async function renewed(grant: Grant, good: (grant: Grant) => boolean): Promise<Grant> {
     let current = grant
     for (let rotations = 0; rotations < MOST_ROTATIONS; rotations += 1) {
-      const result = await renewalOf(current, good)
+      const { result, source } = await renewalOf(current, good)
       if (result.kind === 'gone') return existing(null, grant.guid)
       if (result.kind === 'failed') {
         if (result.problem.code === 'reauthorization_required') throw result.problem
         // It took a while: what stood when it began may have been deleted, or replaced.
         const standing = await standingOr(current)
-        if (good(standing)) return standing
+        if (good(standing)) return served(standing, 'kept')
         throw result.problem
       }
       current = usable(result.grant, grant.guid)
-      if (good(current)) return current
+      if (good(current)) return served(current, source)
     }
     throw new Problem('provider_response_invalid', 'HealthTap gives out tokens that have expired already.')
   }
 
-  async function renewalOf(
-    grant: Grant,
-    good: (grant: Grant) => boolean,
-  ): Promise<Exclude<RenewalResult, { kind: 'held' }>> {
+  async function renewalOf(grant: Grant, good: (grant: Grant) => boolean): Promise<Ended> {
     const untilMs = clock.now() + policy.leaseMs
     try {
       return (await within(context, untilMs, () => endOfRenewal(grant, untilMs))) ?? outOfTime()
     } catch (error) {
-      if (error instanceof StoreUnavailable && good(grant)) return { kind: 'current', grant }
+      if (error instanceof StoreUnavailable && good(grant)) {
+        return { result: { kind: 'current', grant }, source: 'kept' }
+      }
       throw error
     }
   }
@@ -122,11 +133,13 @@ export function createTokens(context: BrokerContext, renewals: Renewals, recent:
   }
 
   /** Renews; where another replica is at it, waits for what comes of that. null: not before `untilMs`. */
-  async function endOfRenewal(grant: Grant, untilMs: number) {
+  async function endOfRenewal(grant: Grant, untilMs: number): Promise<Ended | null> {
     const { guid } = grant
+    let source: TokenSource = renewals.underWay(guid) === undefined ? 'renewed' : 'joined'
     while (clock.now() < untilMs) {
       const result = await renewals.renew(grant, 'reader')
-      if (result.kind !== 'held') return result
+      if (result.kind !== 'held') return { result, source }
+      source = 'joined'
       await watch(context, grants, guid, Math.min(untilMs, result.untilMs), seen => {
         return seen === null || !isSameVersion(seen, grant) || !isHeld(seen, clock.now())
       })
@@ -134,9 +147,10 @@ export function createTokens(context: BrokerContext, renewals: Renewals, recent:
     return null
   }
 
-  function outOfTime(): RenewalResult & { kind: 'failed' } {
+  function outOfTime(): Ended {
     const detail = 'A renewal is under way and takes longer than a reader should wait. The grant is kept.'
-    return { kind: 'failed', problem: new Problem('provider_unavailable', detail, { retryAfterSeconds: 1 }) }
+    const problem = new Problem('provider_unavailable', detail, { retryAfterSeconds: 1 })
+    return { result: { kind: 'failed', problem }, source: 'joined' }
   }
 
   return { read, report }

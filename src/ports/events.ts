@@ -25,9 +25,21 @@ export type BrokerEvent =
       readonly version: number
       readonly wentBackTo: number
     }
-  | { readonly type: 'grant.ended'; readonly guid: string; readonly version: number }
+  /** `afterDoubt`: an answer had been lost before, so it may have ended by that; else it ended at the provider. */
+  | { readonly type: 'grant.ended'; readonly guid: string; readonly version: number; readonly afterDoubt: boolean }
   | { readonly type: 'grant.revoking'; readonly guid: string; readonly version: number }
   | { readonly type: 'grant.revoked'; readonly guid: string; readonly version: number }
+  /**
+   * A renewal brought a pair, as `version`, that cannot be stored: `rotated_twice`: another renewal, of the same pair, was
+   * stored first; `authorized`: the person has authorized anew meanwhile; `deleted`: the grant is gone; `replayed`: it comes
+   * from the journal, and something newer stands. It is revoked next.
+   */
+  | {
+      readonly type: 'pair.discarded'
+      readonly guid: string
+      readonly version: number
+      readonly because: 'rotated_twice' | 'authorized' | 'deleted' | 'replayed'
+    }
   /** A pair that nobody needs any more was, or could not be, revoked at the provider. */
   | { readonly type: 'pair.revoked'; readonly guid: string; readonly confirmed: boolean }
   /** A new pair could not be written down yet; it is in the journal, if there is one, and is tried again. */

@@ -22,8 +22,10 @@ export interface Journal {
   /** Durable when it resolves. Putting the same rotation again is harmless. */
   put(rotation: Rotation): Promise<void>
   remove(rotation: Rotation): Promise<void>
-  /** Makes sure that it can be written to, before it is needed. Throws where it cannot. */
+  /** Makes sure that it can be written to, before it is needed. Throws where it cannot. To be called again and again. */
   prepare(): Promise<void>
+  /** How many entries it holds, those that cannot be opened too; null: there is no journal. */
+  count(): Promise<number | null>
   /** What an earlier process left, oldest first. Entries that cannot be opened are left alone and reported. */
   entries(): Promise<readonly Rotation[]>
 }

@@ -107,6 +107,27 @@ export type Provisioning =
   | { readonly status: 'answered'; readonly grant: Grant }
   | { readonly status: 'done'; readonly guid: string }
 
+/** How many grants there are, as they were counted last. */
+export interface GrantCounts {
+  /** When the count began. */
+  readonly atMs: number
+  readonly byStatus: Readonly<Record<GrantStatus, number>>
+  /** Those that are to be kept alive, and whose access token has lapsed, or lapses within so many seconds. */
+  readonly lapsing: Readonly<Record<LapsingWithin, number>>
+}
+
+/** Seconds. */
+export type LapsingWithin = '0' | '60' | '300'
+
+/** Grants are counted by one replica at a time, for all. */
+export interface Census {
+  /** Who counts; until `leaseUntilMs` nobody else begins. null: nobody. */
+  readonly owner: string | null
+  readonly leaseUntilMs: number
+  /** null: nobody has finished yet. */
+  readonly counts: GrantCounts | null
+}
+
 /** The provider has asked for patience (`Retry-After`): no replica asks it anything before. */
 export interface Pause {
   readonly untilMs: number

@@ -1,4 +1,5 @@
-import type { Authorization, Exchange, Grant, GrantStatus, Pause, Provisioning } from './records.ts'
+import type { Inventory } from './inventory.ts'
+import type { Authorization, Census, Exchange, Grant, GrantStatus, Pause, Provisioning } from './records.ts'
 
 /** A record with its revision, which grows with every write of it. */
 export interface Stored<T> {
@@ -63,6 +64,8 @@ export interface GrantStore extends RecordStore<Grant> {
 
 /** The key of the one pause there is. */
 export const PROVIDER = 'provider'
+/** The key of the one census there is. */
+export const GRANTS = 'grants'
 
 /** What outlives a process. One object, since all of it lives and fails together. */
 export interface Stores {
@@ -72,6 +75,9 @@ export interface Stores {
   readonly provisionings: RecordStore<Provisioning>
   /** One record, under `PROVIDER`. */
   readonly pauses: RecordStore<Pause>
+  /** One record, under `GRANTS`. */
+  readonly censuses: RecordStore<Census>
+  readonly inventory: Inventory
   /** Resolves when the store answers; throws `StoreUnavailable`. */
   ping(): Promise<void>
   close(): Promise<void>

@@ -163,7 +163,7 @@ function retryAfterSecondsOf({ retryAfter, date }: Answer): number | null {
 }
 
 /** RFC 9110, section 5.6.7; null: not in the one form that is still to be sent. */
-function timeOf(date: string | null): number | null {
+export function timeOf(date: string | null): number | null {
   const isDate = date !== null && /^\w{3}, \d{2} \w{3} \d{4} \d{2}:\d{2}:\d{2} GMT$/.test(date)
   const timeMs = isDate ? Date.parse(date) : Number.NaN
   return Number.isNaN(timeMs) ? null : timeMs

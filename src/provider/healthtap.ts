@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { Agent, request } from 'undici'
 import type { Outcome, Provider } from '../ports/provider.ts'
 import { Secret } from '../ports/secret.ts'
-import { type Answer, classifyIdentity, classifyRevocation, classifyTokenAnswer } from './classify.ts'
+import { type Answer, classifyIdentity, classifyRevocation, classifyTokenAnswer, timeOf } from './classify.ts'
 
 export interface HealthTapOptions {
   readonly appId: string
@@ -20,6 +20,8 @@ export interface HealthTapOptions {
   readonly timeoutMs: number
   /** Connections at once, at least as many as requests. */
   readonly connections: number
+  /** Told what the provider's clock shows with an answer, and ours before and after; absent: nobody wants to know. */
+  readonly onDate?: (answer: { dateMs: number; sentAtMs: number; receivedAtMs: number }) => void
 }
 
 /** No answer of a token endpoint is longer; what is longer is not read. */
@@ -90,6 +92,7 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
     init: { method: 'GET' | 'POST'; headers: Record<string, string>; body?: string; signal: AbortSignal },
     classify: (answer: Answer) => Outcome<T>,
   ): Promise<Outcome<T>> {
+    const sentAtMs = Date.now()
     try {
       const response = await request(url, {
         ...init,
@@ -103,6 +106,8 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
         dispatcher: agent,
       })
       const { date = null, 'retry-after': retryAfter = null } = response.headers
+      const dateMs = timeOf(typeof date === 'string' ? date : null)
+      if (dateMs !== null) options.onDate?.({ dateMs, sentAtMs, receivedAtMs: Date.now() })
       return classify({
         status: response.statusCode,
         body: await response.body.text(),

@@ -1,5 +1,6 @@
 import TinyQueue from 'tinyqueue'
 import type { Clock } from '../ports/clock.ts'
+import type { GrantSketch, Inventory } from '../ports/inventory.ts'
 import type { Grant } from '../ports/records.ts'
 import {
   ABSENT,
@@ -11,18 +12,21 @@ import {
   type Stores,
   type Written,
 } from '../ports/store.ts'
-import { authorizationExpiry, exchangeExpiry, pauseExpiry } from './expiry.ts'
+import { authorizationExpiry, censusExpiry, exchangeExpiry, pauseExpiry } from './expiry.ts'
 import { nextRevision } from './revision.ts'
 import { createWaiters } from './waiters.ts'
 
 /** Everything in this process: for development and tests, and the model in simulation. Gone when the process ends. */
 export function createMemoryStores(clock: Clock): Stores {
+  const { inventory, ...grants } = createMemoryGrantStore(clock)
   return {
-    grants: createMemoryGrantStore(clock),
+    grants,
+    inventory,
     authorizations: createMemoryRecordStore(clock, authorizationExpiry),
     exchanges: createMemoryRecordStore(clock, exchangeExpiry),
     provisionings: createMemoryRecordStore(clock, () => null),
     pauses: createMemoryRecordStore(clock, pauseExpiry),
+    censuses: createMemoryRecordStore(clock, censusExpiry),
     async ping() {},
     async close() {},
   }
@@ -102,7 +106,7 @@ function createWriting<T>(records: Map<string, Stored<T>>, clock: Clock) {
   return { compareAndSet, standing }
 }
 
-function createMemoryGrantStore(clock: Clock): GrantStore {
+function createMemoryGrantStore(clock: Clock): GrantStore & { readonly inventory: Inventory } {
   const records = new Map<string, Stored<Grant>>()
   const { compareAndSet, standing } = createWriting(records, clock)
   const waiters = createWaiters()
@@ -158,7 +162,30 @@ function createMemoryGrantStore(clock: Clock): GrantStore {
       const isMore = rest.length > limit && last !== undefined
       return { grants, nextCursor: isMore ? cursorAfter(last.guid) : null }
     },
+
+    inventory: {
+      async backlog(nowMs) {
+        const dueAt = [...due.values()].filter(atMs => atMs <= nowMs)
+        return {
+          due: dueAt.length,
+          oldestAtMs: dueAt.length === 0 ? null : dueAt.reduce((first, second) => Math.min(first, second)),
+        }
+      },
+
+      async *walk() {
+        const all = [...records.values()]
+        for (let start = 0; start < all.length; start += WALK_BATCH) {
+          yield all.slice(start, start + WALK_BATCH).map(({ record }) => sketchOf(record))
+        }
+      },
+    },
   }
+}
+
+const WALK_BATCH = 1_000
+
+function sketchOf({ status, accessTokenExpiresAtMs, dueAtMs, attempt, lastError }: Grant): GrantSketch {
+  return { status, accessTokenExpiresAtMs, dueAtMs, isTroubled: attempt !== null || lastError !== null }
 }
 
 function cursorAfter(guid: string): string {

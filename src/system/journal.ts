@@ -9,6 +9,8 @@ import type { Tally } from '../store/tally.ts'
 
 const SUFFIX = '.rotation'
 const PLACE = 'journal'
+/** A disk that is full takes files, as long as nothing is in them. */
+const AS_LARGE_AS_AN_ENTRY = ' '.repeat(4_096)
 
 /**
  * `onUnreadable` is told the name of a file that cannot be opened; the file is left as it is. Replicas may share a
@@ -25,8 +27,12 @@ export function createFileJournal(directory: string, codec: Codec, onUnreadable:
       await mkdir(directory, { recursive: true, mode: 0o700 })
       // A name of its own: replicas that share the directory may start at the same moment.
       const file = join(directory, `writable-${randomUUID()}.draft`)
-      await writeFile(file, '', { mode: 0o600 })
+      await writeFile(file, AS_LARGE_AS_AN_ENTRY, { mode: 0o600 })
       await rm(file)
+    },
+
+    async count() {
+      return (await entriesIn(directory)).length
     },
 
     async put(rotation) {
@@ -115,6 +121,9 @@ async function syncDirectory(directory: string): Promise<void> {
 /** For a store that lives and dies with the process. */
 export const noJournal: Journal = {
   async prepare() {},
+  async count() {
+    return null
+  },
   async put() {
     throw new Error('there is no journal')
   },

@@ -49,6 +49,10 @@ async function outlivesFailOver(t: Test, start: () => Promise<Deployment>): Prom
     stores.grants.claimDue({ nowMs: Number.MAX_SAFE_INTEGER, untilMs: Number.MAX_SAFE_INTEGER, limit: 100 }),
   )
   t.equal(claimed.length, GUIDS.length, 'and so has the schedule')
+  let sketched = 0
+  for await (const sketches of stores.inventory.walk()) sketched += sketches.length
+  t.equal(sketched, GUIDS.length, 'all of them can be counted, wherever they lie')
+  t.strictSame(await stores.inventory.backlog(clock.now()), { due: 0, oldestAtMs: null })
 
   const abort = new AbortController()
   const again = other.grants.settled(GUIDS[1] as string, abort.signal).then(() => !abort.signal.aborted)

@@ -33,7 +33,7 @@ t.test('what is counted, and what never is a label', async t => {
   await send('POST', '/v1/users', { username: 'canary-user' })
   await send('GET', '/canary-path')
   await send('GET', '/tap-in/callback?state=canary-state&code=canary-code')
-  metrics.events.emit({ type: 'grant.ended', guid, version: 1 })
+  metrics.events.emit({ type: 'grant.ended', guid, version: 1, afterDoubt: false })
   metrics.events.emit({ type: 'record.unreadable', guid } as never)
   const answer = await send('GET', '/metrics', undefined, 'no key is needed')
   t.match(answer, {

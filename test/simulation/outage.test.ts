@@ -7,6 +7,7 @@ import { Secret } from '../../src/ports/secret.ts'
 import { createMemoryStores } from '../../src/store/memory.ts'
 import { noJournal } from '../../src/system/journal.ts'
 import { createSlots } from '../../src/system/slots.ts'
+import { silentMeter } from '../support/meter.ts'
 import { SeededRandom } from './random.ts'
 import { Schedule } from './schedule.ts'
 
@@ -73,6 +74,7 @@ t.test('after an hour without the provider: no storm, the soonest first, everybo
       random: { token: () => 'owner', fraction: () => seeded.next() },
       slots: createSlots(CONCURRENCY),
       events: { emit() {} },
+      meter: silentMeter,
       journal: noJournal,
     },
   )

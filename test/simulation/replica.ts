@@ -7,6 +7,7 @@ import type { Outcome, Provider, TokenAnswer } from '../../src/ports/provider.ts
 import type { Secret } from '../../src/ports/secret.ts'
 import { type Stores, StoreUnavailable } from '../../src/ports/store.ts'
 import { createSlots } from '../../src/system/slots.ts'
+import { silentMeter } from '../support/meter.ts'
 import { LEASE_MS, SEND_WITHIN_MS, type World } from './world.ts'
 
 /** Scaled down, so that much happens in little time; the proportions are those of production. */
@@ -64,6 +65,7 @@ export class Replica {
         provider: this.#provider(),
         slots: createSlots(8),
         events: { emit: event => this.#heard(event) },
+        meter: silentMeter,
         journal: this.#journal(),
       },
     )
@@ -228,6 +230,7 @@ export class Replica {
       prepare: () => onDisk(() => {}),
       put: rotation => onDisk(() => void this.disk.set(key(rotation), rotation)),
       remove: rotation => onDisk(() => void this.disk.delete(key(rotation))),
+      count: () => onDisk(() => this.disk.size),
       entries: () => onDisk(() => [...this.disk.values()]),
     }
   }

@@ -2,6 +2,7 @@ import { type Broker, createBroker } from '../../src/broker/broker.ts'
 import type { RefreshPolicy } from '../../src/broker/policy.ts'
 import type { BrokerEvent } from '../../src/ports/events.ts'
 import type { Journal, Rotation } from '../../src/ports/journal.ts'
+import type { Meter } from '../../src/ports/meter.ts'
 import type { Stores } from '../../src/ports/store.ts'
 import { createMemoryStores } from '../../src/store/memory.ts'
 import { systemRandom } from '../../src/system/random.ts'
@@ -23,6 +24,10 @@ export class MemoryJournal implements Journal {
     this.kept.delete(`${rotation.guid} ${rotation.replacesVersion}`)
   }
 
+  async count(): Promise<number> {
+    return this.kept.size
+  }
+
   async entries(): Promise<readonly Rotation[]> {
     return [...this.kept.values()]
   }
@@ -34,6 +39,9 @@ export interface World {
   readonly stores: Stores
   readonly journal: MemoryJournal
   readonly events: BrokerEvent[]
+  /** What all replicas have counted, in order. */
+  readonly served: Parameters<Meter['served']>[]
+  readonly refreshed: Parameters<Meter['refreshed']>[]
   /** Another replica on the same clock and provider; and, unless it is given another way to it, on the same store. */
   replica(stores?: Stores, concurrency?: number): Broker
 }
@@ -45,7 +53,10 @@ export function createWorld(options: { stores?: Stores; policy?: Partial<Refresh
   const provider = new ScriptedProvider()
   const journal = new MemoryJournal()
   const events: BrokerEvent[] = []
-  const world = { clock, provider, stores: options.stores ?? createMemoryStores(clock), journal, events }
+  const served: World['served'] = []
+  const refreshed: World['refreshed'] = []
+  const stores = options.stores ?? createMemoryStores(clock)
+  const world = { clock, provider, stores, journal, events, served, refreshed }
   const policy = {
     marginMs: 600_000,
     marginRatio: 0.2,
@@ -74,6 +85,10 @@ export function createWorld(options: { stores?: Stores; policy?: Partial<Refresh
           random: systemRandom,
           slots: createSlots(concurrency),
           events: { emit: event => events.push(event) },
+          meter: {
+            served: (...facts) => served.push(facts),
+            refreshed: (...facts) => refreshed.push(facts),
+          },
         },
       ),
   }

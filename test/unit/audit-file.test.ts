@@ -159,6 +159,7 @@ t.test('too much waits: lines are lost, counted, and told where the stream goes 
   for (; sink.hasRoom(); taken += 1) readToken(log, taken)
   for (let refused = 0; refused < 7; refused += 1) readToken(log, taken + refused)
   t.ok(taken > 20_000, `${taken} fit`)
+  t.equal(log.lost(), 7)
   rmSync(path)
   log.reopen()
   await until(clock, () => log.trouble() === null && sink.hasRoom())
@@ -167,6 +168,7 @@ t.test('too much waits: lines are lost, counted, and told where the stream goes 
   const report = verify([keys], [linesIn(path)])
   t.match(report, { ok: true, notes: [{ text: '7 lines were lost before this one: there was no room for them' }] })
   t.equal(report.streams[0]?.lines, taken + 6, 'all others stand there')
+  t.equal(log.lost(), 7, 'in all, also when that was told')
 })
 
 t.test('standard output', async t => {

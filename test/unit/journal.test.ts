@@ -21,6 +21,16 @@ t.test('a journal is made where there is none, for its owner alone, and is empty
   t.strictSame(await journal.entries(), [])
 })
 
+t.test('gateways that share a directory do not get in the way of each other when they try it', async t => {
+  const directory = join(t.testdir(), 'journal')
+  const tries = async () => {
+    for (let times = 0; times < 100; times += 1) await journalIn(directory).prepare()
+  }
+  await Promise.all(Array.from({ length: 5 }, tries))
+  t.strictSame(readdirSync(directory), [])
+  t.equal(await journalIn(directory).count(), 0)
+})
+
 t.test('one that cannot be read or written is not an empty one: no gateway starts with it', async t => {
   const directory = join(t.testdir({ file: '' }), 'file')
   chmodSync(directory, 0o400)

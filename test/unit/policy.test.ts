@@ -1,6 +1,13 @@
 import { createHash } from 'node:crypto'
 import t from 'tap'
-import { neededTtlMs, type RefreshPolicy, refreshDueAtMs, retryAtMs, rotatesAtMs } from '../../src/broker/policy.ts'
+import {
+  dueSinceMs,
+  neededTtlMs,
+  type RefreshPolicy,
+  refreshDueAtMs,
+  retryAtMs,
+  rotatesAtMs,
+} from '../../src/broker/policy.ts'
 
 const policy: RefreshPolicy = {
   marginMs: 600_000,
@@ -119,4 +126,22 @@ t.test('a token that still lives has one more try before it lapses', async t => 
   t.equal(wait({ attempts: 9, accessTokenExpiresAtMs: NOW + 500 }), 1_000)
   t.equal(wait({ attempts: 9, accessTokenExpiresAtMs: NOW - 1 }), 30_000, 'lapsed')
   t.ok(Number.isInteger(retryAtMs({ ...failure, fraction: 0.123456 })))
+})
+
+t.test('since when a renewal has been due', async t => {
+  const grant = { ...lifetime(7_200_000), refreshDueAtMs: NOW + 6_600_000, createdAtMs: NOW }
+  t.equal(dueSinceMs(policy, grant, NOW + 6_599_999), null, 'it is not')
+  t.equal(dueSinceMs(policy, grant, NOW + 7_000_000), NOW + 6_600_000)
+  const idle = { ...policy, idleAfterMs: 3_600_000 }
+  const lately = { ...grant, lastReadAtMs: NOW + 6_500_000 }
+  t.equal(dueSinceMs(idle, lately, NOW + 7_000_000), NOW + 6_600_000)
+  t.equal(dueSinceMs(idle, grant, NOW + 7_000_000), null, 'at rest')
+  t.equal(
+    dueSinceMs(idle, { ...grant, lastReadAtMs: NOW + 6_900_000 }, NOW + 7_000_000),
+    null,
+    'perhaps at rest until then',
+  )
+  const dying = { ...grant, refreshTokenExpiresAtMs: NOW + 7_100_000 }
+  const sinceMs = dueSinceMs(idle, dying, NOW + 7_000_000) ?? 0
+  t.ok(sinceMs > NOW && sinceMs < NOW + 6_600_000, 'at rest, and its refresh token would expire')
 })

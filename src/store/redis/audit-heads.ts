@@ -1,6 +1,6 @@
 import type { AuditHead, AuditHeads } from '../../ports/audit-heads.ts'
 import type { RedisClient } from './connection.ts'
-import { orUnavailable } from './scripts.ts'
+import { ask } from './scripts.ts'
 
 /** Longer than most have to keep their audit files. Every write begins it anew. */
 const KEPT_FOR_SECONDS = 400 * 86_400
@@ -8,7 +8,7 @@ const KEPT_FOR_SECONDS = 400 * 86_400
 /** One hash, a field for each stream: so that streams can also be listed whose files are gone. */
 export function createRedisAuditHeads(client: RedisClient, key: string): AuditHeads {
   async function all(): Promise<readonly AuditHead[]> {
-    const fields = await orUnavailable(() => client.hgetall(key))
+    const fields = await ask(client, 'hgetall', () => client.hgetall(key))
     return Object.entries(fields).flatMap(([stream, text]) => parseHead(stream, text) ?? [])
   }
 
@@ -16,13 +16,13 @@ export function createRedisAuditHeads(client: RedisClient, key: string): AuditHe
     all,
 
     async put({ stream, seq, mac, at }) {
-      await orUnavailable(() => client.hset(key, stream, JSON.stringify({ seq, mac, at })))
-      await orUnavailable(() => client.expire(key, KEPT_FOR_SECONDS))
+      await ask(client, 'hset', () => client.hset(key, stream, JSON.stringify({ seq, mac, at })))
+      await ask(client, 'expire', () => client.expire(key, KEPT_FOR_SECONDS))
     },
 
     async forgetBefore(at) {
       const old = (await all()).filter(head => head.at < at).map(head => head.stream)
-      if (old.length > 0) await orUnavailable(() => client.hdel(key, ...old))
+      if (old.length > 0) await ask(client, 'hdel', () => client.hdel(key, ...old))
     },
   }
 }

@@ -11,7 +11,7 @@ import {
 import { nextRevision } from '../revision.ts'
 import type { Keys } from './keys.ts'
 import { formatRecord, parseRecord, parseStanding, type RedisShared } from './records.ts'
-import { orUnavailable } from './scripts.ts'
+import { ask } from './scripts.ts'
 
 /** How many names one step of a listing asks Redis for. */
 const SCAN_COUNT = '200'
@@ -56,7 +56,7 @@ export function createRedisGrantStore(options: GrantStoreOptions): GrantStore {
   }
 
   async function dueIn(shard: string, nowMs: number, limit: number) {
-    const flat = await orUnavailable(() =>
+    const flat = await ask(client, 'zrangebyscore', () =>
       client.zrangebyscore(keys.due(shard), '-inf', nowMs, 'WITHSCORES', 'LIMIT', 0, limit),
     )
     return Array.from({ length: flat.length / 2 }, (_, index) => {
@@ -74,23 +74,25 @@ export function createRedisGrantStore(options: GrantStoreOptions): GrantStore {
 
   /** One step through a shard's names, in order, from the place on; with the cursor of the step that follows. */
   async function scan(shard: string, cursor: string, place: Place) {
-    const [following, flat] = await orUnavailable(() => client.zscan(keys.due(shard), cursor, 'COUNT', SCAN_COUNT))
+    const [following, flat] = await ask(client, 'zscan', () =>
+      client.zscan(keys.due(shard), cursor, 'COUNT', SCAN_COUNT),
+    )
     const names = new Set(flat.filter((_, index) => index % 2 === 0))
     const all = [...names].sort()
     const guids = isSame(place, all) ? all.filter(guid => guid > place.after) : all
-    const texts = guids.length === 0 ? [] : await orUnavailable(() => client.mget(guids.map(keys.grant)))
+    const texts = guids.length === 0 ? [] : await ask(client, 'mget', () => client.mget(guids.map(keys.grant)))
     return { following, all, found: guids.flatMap((guid, index) => parseIfReadable(guid, texts[index])) }
   }
 
   return {
     async read(guid) {
-      const text = await orUnavailable(() => client.get(keys.grant(guid)))
+      const text = await ask(client, 'get', () => client.get(keys.grant(guid)))
       return text === null ? null : parse(guid, text)
     },
 
     async standing(guid) {
       const key = keys.grant(guid)
-      const [text, gone] = await orUnavailable(() => client.mget(key, keys.gone(key)))
+      const [text, gone] = await ask(client, 'mget', () => client.mget(key, keys.gone(key)))
       return standingOf(guid, text ?? (gone == null ? '' : `${gone}:`))
     },
 

@@ -3,17 +3,18 @@ import type { Clock } from '../../ports/clock.ts'
 import type { SharedCounts } from '../../ports/counts.ts'
 import type { RecordUnreadable, Stores } from '../../ports/store.ts'
 import { createCodec } from '../codec.ts'
-import { authorizationExpiry, exchangeExpiry, pauseExpiry } from '../expiry.ts'
+import { authorizationExpiry, censusExpiry, exchangeExpiry, pauseExpiry } from '../expiry.ts'
 import type { Sealer } from '../sealing.ts'
 import { createRedisAuditHeads } from './audit-heads.ts'
 import { closeRedis, connectRedis, type RedisAddress } from './connection.ts'
 import { createRedisCounts } from './counts.ts'
 import { createRedisGrantStore } from './grants.ts'
 import { type Finding, inspectRedis } from './inspection.ts'
+import { createRedisInventory } from './inventory.ts'
 import { createKeys } from './keys.ts'
 import { createNotices } from './notices.ts'
 import { createRedisRecordStore } from './records.ts'
-import { defineScripts, orUnavailable } from './scripts.ts'
+import { ask, defineScripts, type OnCommand, observeCommands } from './scripts.ts'
 
 export interface RedisStoreOptions {
   readonly address: RedisAddress
@@ -26,6 +27,8 @@ export interface RedisStoreOptions {
   readonly onFinding: (finding: Finding) => void
   /** A grant's record was met that does not open, by whoever looked; it names the guid. */
   readonly onUnreadable: (error: RecordUnreadable) => void
+  /** Told of each command; absent: nobody counts them. */
+  readonly onCommand?: OnCommand
 }
 
 export interface RedisStores extends Stores {
@@ -38,6 +41,7 @@ export function createRedisStores(options: RedisStoreOptions): RedisStores {
   const { clock, sealer } = options
   const client = connectRedis(options.address)
   client.on('error', options.onConnectionError)
+  if (options.onCommand !== undefined) observeCommands(client, options.onCommand)
   client.once('ready', () => {
     // A server that does not answer this is a server that does not answer: its other users will say so.
     inspectRedis(client).then(
@@ -83,10 +87,17 @@ export function createRedisStores(options: RedisStoreOptions): RedisStores {
       expiresAtMs: pauseExpiry,
       isUnderWay: () => false,
     }),
+    censuses: createRedisRecordStore({
+      ...shared,
+      keyOf: keys.census,
+      expiresAtMs: censusExpiry,
+      isUnderWay: () => true,
+    }),
+    inventory: createRedisInventory({ ...shared, keys }),
     auditHeads: createRedisAuditHeads(client, keys.auditHeads),
     async ping() {
       // A read, since that is what a cluster or a server that is loading can refuse.
-      await orUnavailable(() => client.exists(keys.due(keys.shards[0] ?? '')))
+      await ask(client, 'exists', () => client.exists(keys.due(keys.shards[0] ?? '')))
     },
     async close() {
       notices.close()

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 const SHARD_COUNT = 64
 
 /** What is kept as a sealed text, each under its own name. */
-const RECORD_KINDS = ['grant', 'username', 'state', 'code', 'pause'] as const
+const RECORD_KINDS = ['grant', 'username', 'state', 'code', 'pause', 'census'] as const
 
 export type RecordKind = (typeof RECORD_KINDS)[number]
 
@@ -18,6 +18,7 @@ export interface Keys {
   state(state: string): string
   code(exchangeKey: string): string
   pause(name: string): string
+  census(name: string): string
   /** What was counted under a name in a window of time. */
   count(name: string, window: number): string
   /** Beside a record's key, on the same slot: the revision that the record had when it was removed. Names nobody. */
@@ -53,6 +54,7 @@ export function createKeys(prefix: string): Keys {
     state: state => key(shardOf(state), 'state', state),
     code: exchangeKey => key(shardOf(exchangeKey), 'code', exchangeKey),
     pause: name => key(shardOf(name), 'pause', name),
+    census: name => key(shardOf(name), 'census', name),
     count: (name, window) => `${prefix}:${shardOf(name)}:count:${name}:${window}`,
     gone: key => {
       const digest = createHash('sha256').update(key).digest('base64url')

@@ -10,7 +10,7 @@ import type { Codec } from '../codec.ts'
 import { nextRevision } from '../revision.ts'
 import type { RedisClient } from './connection.ts'
 import type { Notices } from './notices.ts'
-import { orUnavailable, type Scripts } from './scripts.ts'
+import { ask, type Scripts } from './scripts.ts'
 
 export interface RedisShared {
   readonly client: RedisClient
@@ -83,7 +83,7 @@ export function createRedisRecordStore<T>(options: RecordStoreOptions<T>): Recor
   return {
     async read(name) {
       const key = keyOf(name)
-      const text = await orUnavailable(() => client.get(key))
+      const text = await ask(client, 'get', () => client.get(key))
       return text === null ? null : unlessExpired(parseRecord<T>(codec, key, text))
     },
 

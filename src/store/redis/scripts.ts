@@ -3,13 +3,14 @@ import { StoreUnavailable } from '../../ports/store.ts'
 import type { RedisClient } from './connection.ts'
 
 /** The files of `lua/`, without their ending. */
-const SCRIPTS = ['write_record', 'claim_due', 'exchange_counts'] as const
+const SCRIPTS = ['write_record', 'claim_due', 'exchange_counts', 'sketch_grants'] as const
 
 /** The scripts of `lua/`, as functions. What each expects and answers is written on top of it. */
 export interface Scripts {
   writeRecord(keys: readonly string[], args: readonly string[]): Promise<readonly [1] | readonly [0, string]>
   claimDue(keys: readonly string[], args: readonly string[]): Promise<string[]>
   exchangeCounts(keys: readonly string[], args: readonly string[]): Promise<number[]>
+  sketchGrants(keys: readonly string[], args: readonly string[]): Promise<string[]>
 }
 
 export function defineScripts(client: RedisClient): Scripts {
@@ -17,6 +18,7 @@ export function defineScripts(client: RedisClient): Scripts {
     writeRecord: define(client, 'write_record'),
     claimDue: define(client, 'claim_due'),
     exchangeCounts: define(client, 'exchange_counts'),
+    sketchGrants: define(client, 'sketch_grants'),
   }
 }
 
@@ -28,8 +30,29 @@ function define<Answer>(client: RedisClient, name: (typeof SCRIPTS)[number]) {
   return async (keys: readonly string[], args: readonly string[]): Promise<Answer> => {
     const command = (client as unknown as Record<string, Command>)[name]
     if (command === undefined) throw new Error(`The script ${name} is not defined.`)
-    return await orUnavailable(() => command.call(client, keys.length, ...keys, ...args) as Promise<Answer>)
+    return await ask(client, name, () => command.call(client, keys.length, ...keys, ...args) as Promise<Answer>)
   }
+}
+
+/**
+ * How something that Redis was asked for ended, and after how long, waits for a connection included. `refusal` null: it was
+ * answered. The names of what is asked for and of refusals are few.
+ */
+export type OnCommand = (command: string, seconds: number, refusal: string | null) => void
+
+const observers = new WeakMap<RedisClient, OnCommand>()
+
+/** Tells of what `ask` asks this client for. */
+export function observeCommands(client: RedisClient, onCommand: OnCommand): void {
+  observers.set(client, onCommand)
+}
+
+/** As `orUnavailable`, and whoever watches the client is told. */
+export async function ask<T>(client: RedisClient, name: string, command: () => Promise<T>): Promise<T> {
+  const onCommand = observers.get(client)
+  if (onCommand === undefined) return await orUnavailable(command)
+  const startedAt = performance.now()
+  return await orUnavailable(command, refusal => onCommand(name, (performance.now() - startedAt) / 1000, refusal))
 }
 
 /** A cluster without a master would let a command wait for ever. */
@@ -47,11 +70,20 @@ async function withinDeadline<T>(work: Promise<T>): Promise<T> {
   }
 }
 
-/** Whatever keeps Redis from saying that it is done (no connection, a deadline, LOADING, READONLY, CLUSTERDOWN …): it may or may not be. */
-export async function orUnavailable<T>(command: () => Promise<T>): Promise<T> {
+/**
+ * Whatever keeps Redis from saying that it is done (no connection, a deadline, LOADING, READONLY, CLUSTERDOWN …): it may or may
+ * not be. `onEnd` is told what kept it; null: nothing.
+ */
+export async function orUnavailable<T>(
+  command: () => Promise<T>,
+  onEnd: (refusal: string | null) => void = () => {},
+): Promise<T> {
   try {
-    return await withinDeadline(command())
+    const answer = await withinDeadline(command())
+    onEnd(null)
+    return answer
   } catch (error) {
+    onEnd(refusalOf(error))
     throw new StoreUnavailable(`Redis did not say that it is done: ${reasonOf(error)}`)
   }
 }
@@ -60,4 +92,27 @@ export async function orUnavailable<T>(command: () => Promise<T>): Promise<T> {
 function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return 'unknown'
   return /^[A-Z]{3,}(?= )/.exec(error.message)?.[0] ?? (error as NodeJS.ErrnoException).code ?? error.name
+}
+
+/** What Redis may say first (`-LOADING Redis is loading …`), as far as it is of interest; there are others without number. */
+const REFUSALS = new Set([
+  'CLUSTERDOWN',
+  'LOADING',
+  'MASTERDOWN',
+  'MISCONF',
+  'NOAUTH',
+  'NOPERM',
+  'NOREPLICAS',
+  'OOM',
+  'READONLY',
+  'TRYAGAIN',
+  'WRONGPASS',
+])
+
+/** `deadline`, `connection`, the word of a refusal, or `other`. */
+function refusalOf(error: unknown): string {
+  const reason = reasonOf(error)
+  if (REFUSALS.has(reason)) return reason
+  if (reason === 'DEADLINE') return 'deadline'
+  return error instanceof Error && error.name === 'ReplyError' ? 'other' : 'connection'
 }
