@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { checkPerson, checkScope, reaches } from '../src/callers/reach.ts'
+import { checkPerson, checkScope, checkUsername, reaches } from '../src/callers/reach.ts'
 import { Secret } from '../src/ports/secret.ts'
 import { problemAnswers } from '../src/schemas/answers.ts'
 import {
@@ -32,7 +32,7 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
         tags: ['Tap-in'],
         summary: 'Exchange an authorization code',
         description:
-          "The code exchange (RFC 6749, section 4.1.3). The guid comes from HealthTap's answer, else from the identity URL, else from `guid` here; where HealthTap names another one than `guid`, the tokens are given back. Repeating the same code and redirect_uri within ten minutes answers the same grant, and no second exchange. Permission: `authorize`.",
+          "The code exchange (RFC 6749, section 4.1.3). The guid comes from HealthTap's answer, else from the identity URL, else from `guid` here; where HealthTap names another one than `guid`, the tokens are given back. Repeating the same code and redirect_uri within ten minutes, with the same state or again without one, answers the same grant, and no second exchange. Permission: `authorize`.",
         body: Type.Object(
           {
             code: Type.String({ minLength: 1, maxLength: 2048, pattern: '^[\\x20-\\x7e]+$', examples: ['3f1c0b7a9d'] }),
@@ -70,11 +70,18 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
     },
     async (request, reply) => {
       const { code, redirect_uri: redirectUri, state, guid } = request.body
-      checkPerson(request.caller, guid)
-      const exchange = broker.exchanges.exchange({ code: new Secret(code), redirectUri, state, guid })
-      const { grant, created } = await exchange
+      const { caller } = request
+      checkPerson(caller, guid)
+      const { grant, created } = await broker.exchanges.exchange({
+        code: new Secret(code),
+        redirectUri,
+        state,
+        guid,
+        checkScope: scope => checkScope(caller, scope),
+      })
       request.audited = auditedToken(grant)
-      checkScope(request.caller, grant.scope)
+      checkPerson(caller, grant.guid)
+      checkScope(caller, grant.scope)
       reply
         .code(created ? 201 : 200)
         .header('cache-control', 'no-store')
@@ -175,8 +182,7 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
     },
     async (request, reply) => {
       const { guid } = request.params
-      const { body } = request
-      if (body.scope !== undefined) checkScope(request.caller, body.scope)
+      const { body, caller } = request
       const { grant, created } = await broker.grants.import({
         guid,
         username: body.username ?? null,
@@ -186,6 +192,10 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
           refreshTokenExpiresInSeconds: body.refresh_token_expires_in ?? null,
           scope: body.scope ?? null,
           guid,
+        },
+        check(before, scope) {
+          checkScope(caller, scope)
+          checkUsername(caller, body.username, before?.username ?? null)
         },
       })
       request.audited = auditedToken(grant)

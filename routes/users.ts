@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { checkPerson, checkScope } from '../src/callers/reach.ts'
+import { checkProvisioning } from '../src/callers/reach.ts'
 import { problemAnswers } from '../src/schemas/answers.ts'
 import { AccessToken, ref, Username } from '../src/schemas/index.ts'
 import type { RouteOptions } from './options.ts'
@@ -50,11 +50,10 @@ const users: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, clo
       },
     },
     async (request, reply) => {
-      checkPerson(request.caller, undefined)
+      checkProvisioning(request.caller)
       const { username, attributes = {} } = request.body
       const { grant, created } = await broker.provisionings.provision({ username, attributes })
       request.audited = auditedToken(grant)
-      checkScope(request.caller, grant.scope)
       reply
         .code(created ? 201 : 200)
         .header('cache-control', 'no-store')

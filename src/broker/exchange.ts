@@ -22,6 +22,8 @@ export interface ExchangeRequest {
   readonly state?: string | undefined
   /** Whose grant it is, where the provider does not say; who it must be, where it does. */
   readonly guid?: string | undefined
+  /** Throws where a grant of this scope may not be had. Absent: any may. */
+  readonly checkScope?: (scope: string) => void
 }
 
 export interface Exchanged {
@@ -46,7 +48,7 @@ export function createExchanges(
 ): Exchanges {
   const { clock, client, policy, provider, slots } = context
   const { exchanges } = context.stores
-  const underWay = new Map<string, Promise<Exchanged>>()
+  const underWay = new Map<string, { readonly state: string | null; readonly work: Promise<Exchanged> }>()
   /** An exchange may be followed by the question whose tokens these are. */
   const leaseMs = 2 * policy.leaseMs
 
@@ -55,13 +57,26 @@ export function createExchanges(
     const key = exchangeKey(request)
     const authorization = await claimState(request, key)
     const running = underWay.get(key)
-    const work = running ?? run(key, request, authorization)
+    if (running !== undefined) await checkSentWith(running.state, authorization)
+    const work = running?.work ?? run(key, request, authorization)
     const done = await within(context, clock.now() + leaseMs, () => work)
     if (done === null) {
       const detail = 'The exchange is done and could not be stored yet. It is tried again: repeat this request.'
       throw new Problem('store_unavailable', detail, { retryAfterSeconds: 2 })
     }
+    if (request.guid !== undefined && request.guid !== done.grant.guid) throw mismatch()
     return running === undefined ? done : { grant: done.grant, created: false }
+  }
+
+  /**
+   * A code belongs to the authorization it was sent with. Put to another one it is what it would be at HealthTap: used. Else
+   * whoever gets hold of a used code could be answered somebody else's token with a state of their own (RFC 9700, section 4.5).
+   */
+  async function checkSentWith(state: string | null, authorization: Authorization | null): Promise<void> {
+    if (state === (authorization?.state ?? null)) return
+    const problem = new Problem('authorization_code_rejected', 'This code was used already, with another state.')
+    if (authorization !== null) await conclude(authorization, { error: problem.code })
+    throw problem
   }
 
   async function claimState(request: ExchangeRequest, key: string): Promise<Authorization | null> {
@@ -73,11 +88,12 @@ export function createExchanges(
 
   function run(key: string, request: ExchangeRequest, authorization: Authorization | null): Promise<Exchanged> {
     const work = once(key, request, authorization).finally(() => underWay.delete(key))
-    underWay.set(key, work)
+    underWay.set(key, { state: authorization?.state ?? null, work })
     return work
   }
 
   async function once(key: string, request: ExchangeRequest, authorization: Authorization | null): Promise<Exchanged> {
+    const state = authorization?.state ?? null
     for (;;) {
       let mine = false
       const stored = await change(exchanges, key, (known): Exchange | undefined => {
@@ -85,18 +101,32 @@ export function createExchanges(
         mine = known === null
         if (known === null) {
           const leaseUntilMs = nowMs + leaseMs
-          return { status: 'under_way', owner: context.owner, leaseUntilMs, expiresAtMs: nowMs + OUTCOME_LIFE_MS }
+          return {
+            status: 'under_way',
+            state,
+            owner: context.owner,
+            leaseUntilMs,
+            expiresAtMs: nowMs + OUTCOME_LIFE_MS,
+          }
         }
         const isAbandoned = known.status === 'under_way' && known.leaseUntilMs <= nowMs
-        return isAbandoned ? { ...outcomeUnknown, status: 'failed', expiresAtMs: known.expiresAtMs } : keep
+        const { state: sentWith, expiresAtMs } = known
+        return isAbandoned ? { ...outcomeUnknown, status: 'failed', state: sentWith, expiresAtMs } : keep
       })
       if (mine) return await perform(key, request, authorization)
       const known = stored?.record
-      if (known?.status === 'done') return { grant: await tokens.read(known.guid, null), created: false }
+      if (known !== undefined) await checkSentWith(known.state, authorization)
+      if (known?.status === 'done') return await repeated(known.guid, authorization)
       if (known?.status === 'failed') throw new Problem(known.code, known.detail)
       const untilMs = known?.leaseUntilMs ?? clock.now()
       await watch(context, exchanges, key, untilMs, seen => seen?.status !== 'under_way')
     }
+  }
+
+  async function repeated(guid: string, authorization: Authorization | null): Promise<Exchanged> {
+    // Whoever has exchanged it may not have lived to say so.
+    if (authorization?.status === 'pending') await conclude(authorization, { guid })
+    return { grant: await tokens.read(guid, null), created: false }
   }
 
   async function perform(
@@ -128,7 +158,9 @@ export function createExchanges(
   ): Promise<Exchanged> {
     const expected = [authorization?.expectedGuid, request.guid].filter(guid => guid != null)
     const resolved = await resolveGuid(context, answer, request.guid ?? null)
-    const problem = whyNotTheirs(resolved, expected)
+    const requestedScope = authorization?.scope ?? client.scopes.join(' ')
+    const problem =
+      whyNotTheirs(resolved, expected) ?? whyNotOfScope(request.checkScope, answer.scope ?? requestedScope)
     if (problem !== null || resolved.guid === null) {
       const isHeld = resolved.guid !== null && (await mayBeHeld(resolved.guid, answer))
       if (!isHeld) giveBack(answer, issuedAtMs)
@@ -140,11 +172,11 @@ export function createExchanges(
       origin: 'authorization_code',
       answer,
       issuedAtMs,
-      requestedScope: authorization?.scope ?? client.scopes.join(' '),
+      requestedScope,
       username: null,
       password: null,
     })
-    await remember(key, { status: 'done', guid: grant.guid })
+    await remember(key, authorization, { status: 'done', guid: grant.guid })
     if (authorization !== null) await conclude(authorization, { guid: grant.guid })
     return { grant, created: true }
   }
@@ -162,7 +194,7 @@ export function createExchanges(
     }
     const problem = problemOf(failure, 'the code exchange')
     if (failure.kind === 'unknown') {
-      await remember(key, { status: 'failed', code: problem.code, detail: problem.message })
+      await remember(key, authorization, { status: 'failed', code: problem.code, detail: problem.message })
       if (authorization !== null) await conclude(authorization, { error: problem.code })
     } else {
       await forget(key)
@@ -187,17 +219,19 @@ export function createExchanges(
   }
 
   async function turnedAway(key: string, authorization: Authorization | null, problem: Problem): Promise<Problem> {
-    await remember(key, { status: 'failed', code: problem.code, detail: problem.message })
+    await remember(key, authorization, { status: 'failed', code: problem.code, detail: problem.message })
     if (authorization !== null) await conclude(authorization, { error: problem.code })
     return problem
   }
 
   async function remember(
     key: string,
+    authorization: Authorization | null,
     outcome: { status: 'done'; guid: string } | { status: 'failed'; code: Problem['code']; detail: string },
   ): Promise<void> {
+    const state = authorization?.state ?? null
     const expiresAtMs = clock.now() + OUTCOME_LIFE_MS
-    await persist(context, () => change(exchanges, key, () => ({ ...outcome, expiresAtMs })))
+    await persist(context, () => change(exchanges, key, () => ({ ...outcome, state, expiresAtMs })))
   }
 
   /** Nothing was spent: the same code may be sent again. */
@@ -223,9 +257,21 @@ const outcomeUnknown = {
 } as const
 
 function whyNotTheirs(resolved: Resolved, expected: readonly string[]): Problem | null {
-  if (resolved.guid === null || expected.every(guid => guid === resolved.guid)) return null
-  const detail = 'The person who authorized is not the one who was asked for. The new tokens are given back.'
-  return new Problem('guid_mismatch', detail)
+  return resolved.guid === null || expected.every(guid => guid === resolved.guid) ? null : mismatch()
+}
+
+function mismatch(): Problem {
+  return new Problem('guid_mismatch', 'The person who authorized is not the one who was asked for.')
+}
+
+function whyNotOfScope(checkScope: ExchangeRequest['checkScope'], scope: string): Problem | null {
+  try {
+    checkScope?.(scope)
+    return null
+  } catch (error) {
+    if (error instanceof Problem) return error
+    throw error
+  }
 }
 
 function guidUnresolved(resolved: Resolved): Problem {

@@ -18,6 +18,8 @@ export interface GrantImport {
   readonly guid: string
   readonly answer: TokenAnswer
   readonly username: string | null
+  /** Throws what keeps it from being done. `before`: what stands there; `scope`: what the grant will have. Absent: nothing does. */
+  readonly check?: (before: Grant | null, scope: string) => void
 }
 
 export interface Grants {
@@ -152,13 +154,15 @@ export function createGrants(context: BrokerContext, discards: Discards, recent:
 
   async function importGrant(request: GrantImport): Promise<{ grant: Grant; created: boolean }> {
     const before = (await grants.read(request.guid))?.record ?? null
+    const requestedScope = before?.scope ?? client.scopes.join(' ')
+    request.check?.(before, request.answer.scope ?? requestedScope)
     if (request.username !== null) await claimUsername(request.username, request.guid)
     const grant = await install({
       guid: request.guid,
       origin: 'import',
       answer: request.answer,
       issuedAtMs: clock.now(),
-      requestedScope: before?.scope ?? client.scopes.join(' '),
+      requestedScope,
       username: request.username,
       password: null,
     })

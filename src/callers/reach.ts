@@ -19,6 +19,25 @@ export function checkScope(caller: Caller | null, scope: string): void {
   throw new Problem('forbidden', detail)
 }
 
+/**
+ * Throws `forbidden` where a narrowed caller would give a person a username: by it somebody else may be found, who is
+ * provisioned later. `own`: what the person is called already.
+ */
+export function checkUsername(caller: Caller | null, username: string | undefined, own: string | null): void {
+  if (caller === null || !isNarrowed(caller) || username === undefined || username === own) return
+  throw new Problem('forbidden', `The caller ${caller.name} is narrowed, and may not give anybody a username.`)
+}
+
+/** Throws `forbidden` unless the caller may make users: whose they are, and of which scope, is known when they are made. */
+export function checkProvisioning(caller: Caller | null): void {
+  if (caller === null || !isNarrowed(caller)) return
+  throw new Problem('forbidden', `The caller ${caller.name} is narrowed, and may not make users.`)
+}
+
+function isNarrowed({ guids, scopes }: Caller): boolean {
+  return guids !== null || scopes !== null
+}
+
 /** Whether it may see this grant. */
 export function reaches(caller: Caller | null, grant: { readonly guid: string; readonly scope: string }): boolean {
   if (caller === null) return true

@@ -83,8 +83,8 @@ export interface Authorization {
   readonly expiresAtMs: number
 }
 
-/** A code that was sent to the provider, so that it is sent once. */
-export type Exchange = { readonly expiresAtMs: number } & (
+/** A code that was sent to the provider, so that it is sent once. `state`: with which; null: with none. */
+export type Exchange = { readonly state: string | null; readonly expiresAtMs: number } & (
   | { readonly status: 'under_way'; readonly owner: string; readonly leaseUntilMs: number }
   | { readonly status: 'done'; readonly guid: string }
   /** The code may be spent: it is not sent again, and whoever repeats it is told the same. */

@@ -58,7 +58,7 @@ export function authorizationOf(state: string, expiresAtMs: number): Authorizati
 }
 
 export function exchangeOf(expiresAtMs: number): Exchange {
-  return { status: 'under_way', owner: 'replica-1', leaseUntilMs: expiresAtMs - 1_000, expiresAtMs }
+  return { status: 'under_way', state: null, owner: 'replica-1', leaseUntilMs: expiresAtMs - 1_000, expiresAtMs }
 }
 
 export function provisioningOf(nowMs: number): Provisioning {

@@ -213,5 +213,44 @@ t.test('a narrowed caller reaches its own alone, by every route', async t => {
   t.match(await as(ofAda, 'GET', `/v1/authorizations/${others.body.state}`), forbidden)
   const exchange = async (scope: string) => ({ code: await sandbox.code({ scope }), redirect_uri: redirectUri })
   t.match(await as(ofAda, 'POST', '/v1/grants', await exchange('profile_read')), forbidden)
-  t.match(await as(reader, 'POST', '/v1/grants', await exchange('profile_read profile_write')), forbidden)
+  const wide = await exchange('profile_read profile_write')
+  t.match(await as(reader, 'POST', '/v1/grants', wide), forbidden)
+})
+
+t.test('what a narrowed caller may not do has no effect', async t => {
+  const [all, ofAda, reader] = [newCaller('all', ['*']), newCaller('of-ada', ['*']), newCaller('reader', ['*'])]
+  const entries = [all.entry, { ...ofAda.entry, guids: ['ada'] }, { ...reader.entry, scopes: ['profile_read'] }]
+  const { gateway, redirectUri, sandbox } = await startStack(t, redis.url, {}, { CALLERS: JSON.stringify(entries) })
+  const client = await gateway()
+  const as = (caller: { apiKey: string }, method: string, path: string, body?: unknown) =>
+    client.send(method, path, body, { authorization: `Bearer ${caller.apiKey}` })
+  const forbidden = { status: 403, body: { code: 'forbidden' } }
+  const pair = { access_token: 'access', refresh_token: 'refresh', expires_in: 7000 }
+
+  // By a username somebody else would be found, who is provisioned later.
+  t.match(await as(ofAda, 'PUT', '/v1/grants/ada', { ...pair, username: '4711' }), forbidden)
+  t.match(await as(reader, 'PUT', '/v1/grants/new', { ...pair, scope: 'profile_read', username: '4711' }), forbidden)
+  t.match(await as(all, 'PUT', '/v1/grants/ada', { ...pair, username: 'ada' }), { status: 201 })
+  t.match(await as(ofAda, 'PUT', '/v1/grants/ada', { ...pair, username: 'ada', access_token: 'b' }), { status: 200 })
+  t.match(await as(ofAda, 'PUT', '/v1/grants/ada', { ...pair, username: '4711' }), forbidden)
+  t.match(await as(all, 'GET', '/v1/grants?username=4711'), { body: { items: [] } })
+
+  // The scope that a grant would have is looked at, also where nobody names it.
+  t.match(await as(reader, 'PUT', '/v1/grants/wide', pair), forbidden)
+  t.match(await as(all, 'GET', '/v1/grants/wide'), { status: 404 })
+
+  // A code whose scope is too wide: what stands is left as it is, and what came is given back.
+  const narrow = await sandbox.code({ scope: 'profile_read', username: 'bob' })
+  const { guid } = (await as(reader, 'POST', '/v1/grants', { code: narrow, redirect_uri: redirectUri })).body
+  const wide = await sandbox.code({ scope: 'profile_read profile_write', username: 'bob' })
+  t.match(await as(reader, 'POST', '/v1/grants', { code: wide, redirect_uri: redirectUri }), forbidden)
+  t.match(await as(all, 'GET', `/v1/grants/${guid}`), { body: { version: 1, scope: 'profile_read' } })
+  const isRevoked = async () => (await sandbox.counts()).grants[guid]?.revocations === 1
+  while (!(await isRevoked()));
+  const token = (await as(all, 'GET', `/v1/grants/${guid}/token`)).body.access_token
+  t.equal((await sandbox.me(token)).status, 200, 'the one that stood is good')
+
+  const before = (await sandbox.counts()).totals.users
+  t.match(await as(reader, 'POST', '/v1/users', { username: 'somebody' }), forbidden)
+  t.strictSame((await sandbox.counts()).totals.users, before, 'nobody was made')
 })
