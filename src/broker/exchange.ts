@@ -246,7 +246,7 @@ export function createExchanges(
   return {
     exchange,
     async idle() {
-      while (underWay.size > 0) await Promise.allSettled(underWay.values())
+      while (underWay.size > 0) await Promise.allSettled([...underWay.values()].map(({ work }) => work))
     },
   }
 }
