@@ -22,6 +22,7 @@ t.test('server certificate and client CA change on SIGHUP, at every listener tha
   const [oldOps, newOps] = await Promise.all(
     [oldCa, newCa].map(ca => signedBy(t, ca, 'ops', { subject: '/O=Example/CN=ops' })),
   )
+  const short = await selfSigned(t, 'short', { subject: '/CN=localhost', newKey: 'rsa:512' })
   const dir = mkdtempSync(join(tmpdir(), 'htgw-reload-'))
   t.teardown(() => rmSync(dir, { recursive: true, force: true }))
   const write = (name: string, text: string) => writeFileSync(join(dir, name), text)
@@ -32,7 +33,9 @@ t.test('server certificate and client CA change on SIGHUP, at every listener tha
   }
   use(before, oldCa)
   const caller = { name: 'ops', permissions: ['*' as const], certificate: { subject: 'O=Example,CN=ops' } }
-  const environment = serveEnvironment(t, redis.url, caller, {
+  write('callers', JSON.stringify([caller]))
+  const { CALLERS: _, ...environment } = serveEnvironment(t, redis.url, caller, {
+    CALLERS_FILE: join(dir, 'callers'),
     PORT: '0',
     PUBLIC_PORT: '0',
     METRICS_PORT: '0',
@@ -70,6 +73,24 @@ t.test('server certificate and client CA change on SIGHUP, at every listener tha
   t.match(await reload(/settings are not reloaded/), { problems: [/^TLS_KEY is not the key/] })
   t.equal(await ask(url, before, oldOps), 200, 'half of a change changes nothing')
 
+  use(after, newCa)
+  const half = newCa.cert.slice(0, 200)
+  for (const [name, text] of [
+    ['cert', after.cert + half],
+    ['ca', newCa.cert + half],
+  ] as const) {
+    // With other callers beside: they stay, too.
+    write('callers', JSON.stringify([{ ...caller, name: 'others', certificate: { subject: 'CN=others' } }]))
+    write(name, text)
+    t.match(await reload(/settings are not reloaded/), { problems: [/^TLS_(CERT|CLIENT_CA) has to be/] })
+    t.equal(await ask(url, before, oldOps), 200, 'a file that is half written changes nothing, and ends nothing')
+    use(after, newCa)
+  }
+  use(short, newCa)
+  t.match(await reload(/settings are not reloaded/), { problems: [/^TLS_CERT cannot be used/] })
+  t.equal(await ask(url, before, oldOps), 200, 'nor does one that OpenSSL refuses')
+
+  write('callers', JSON.stringify([caller]))
   use(after, newCa)
   await reload(/settings are reloaded/)
   t.equal(await ask(url, after, newOps), 200)
