@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
 import t from 'tap'
+import { newCaller } from '../../src/cli/keys.ts'
 import { type Certificate, selfSigned, signedBy } from '../support/certificates.ts'
 import { serveEnvironment } from '../support/environment.ts'
 import { everythingFrom, parse, requestRaw } from '../support/raw.ts'
@@ -102,4 +103,44 @@ t.test('server certificate and client CA change on SIGHUP, at every listener tha
 
   serve.kill('SIGTERM')
   t.strictSame(await once(serve, 'exit'), [0, null])
+})
+
+t.test('no TLS before 1.2 is spoken, whatever Node is told to allow', async t => {
+  const redis = await startRedis()
+  t.teardown(() => redis.stop())
+  const { cert, key } = await selfSigned(t, 'server', { subject: '/CN=localhost', san: 'DNS:localhost' })
+  const { entry } = newCaller('ops', ['*'])
+  const ciphers = 'DEFAULT:@SECLEVEL=0'
+  const { url, doors, reload } = await startServe(
+    t,
+    serveEnvironment(t, redis.url, entry, {
+      PORT: '0',
+      PUBLIC_PORT: '0',
+      TLS_CERT: cert,
+      TLS_KEY: key,
+      NODE_OPTIONS: `--tls-min-v1.0 --tls-cipher-list=${ciphers}`,
+    }),
+  )
+  async function isSpoken(address: string, version: 'TLSv1' | 'TLSv1.1' | 'TLSv1.2' | 'TLSv1.3'): Promise<boolean> {
+    const { hostname, port } = new URL(address)
+    const versions = { minVersion: version, maxVersion: version, ciphers }
+    const socket = connect({ host: hostname, port: Number(port), servername: 'localhost', ca: cert, ...versions })
+    t.teardown(() => socket.destroy())
+    try {
+      await once(socket, 'secureConnect')
+      return socket.getProtocol() === version
+    } catch (error) {
+      t.match(error, { code: 'ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION' }, `${version}: the server says no`)
+      return false
+    }
+  }
+  for (const when of ['at the start', 'after a reload']) {
+    for (const address of [url, doors.public ?? '']) {
+      const spoken = await Promise.all(
+        (['TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3'] as const).map(version => isSpoken(address, version)),
+      )
+      t.strictSame(spoken, [false, false, true, true], when)
+    }
+    await reload(/settings are reloaded/)
+  }
 })

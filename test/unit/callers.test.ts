@@ -9,7 +9,9 @@ import { IssuerUnavailable } from '../../src/callers/key-sets.ts'
 import { checkPerson, checkScope, reaches } from '../../src/callers/reach.ts'
 import { selfSigned, signedBy } from '../support/certificates.ts'
 import { ManualClock } from '../support/clock.ts'
+import { startHostile, wire } from '../support/hostile.ts'
 import { AUDIENCE, ISSUER, startIssuer, unsigned } from '../support/issuer.ts'
+import { startStranger } from '../support/stranger.ts'
 
 const clock = new ManualClock()
 const now = clock.now()
@@ -194,6 +196,23 @@ t.test('an issuer is asked for its keys now and then, however many tokens come a
   await clock.advance(30_000)
   t.strictSame([await fifty(good), issuer.fetches()], [[null], 5], 'it is back, with other keys')
   t.strictSame(await fifty(await issuer.token(long)), ['scheduler'])
+})
+
+t.test('keys are taken from where they are said to be, and from nobody else', async t => {
+  const issuer = await startIssuer(t, now)
+  const token = await issuer.token()
+  const redirecting = await startHostile(t)
+  const stranger = await startStranger(t, issuer.jwks)
+  const through = (url: string) => callersOf([SCHEDULER], [{ issuer: ISSUER, audience: AUDIENCE, jwks_url: url }])
+  for (const status of [301, 302, 303, 307, 308]) {
+    redirecting.answer(wire(status, JSON.stringify(issuer.jwks), [`location: ${issuer.jwksUrl}`]))
+    await t.rejects(async () => through(redirecting.url).bearer(token), IssuerUnavailable, `${status} is not followed`)
+  }
+  t.equal(issuer.fetches(), 0)
+  await t.rejects(async () => through(stranger.url).bearer(token), IssuerUnavailable, 'a certificate nobody knows')
+  t.strictSame(stranger.counts(), { requests: 0, connections: 1 })
+  redirecting.answer(wire(200, JSON.stringify(issuer.jwks)))
+  t.equal(await nameOf(through(redirecting.url), token), 'scheduler', 'the keys would have been good')
 })
 
 t.test('tokens that come together wait for the same keys', async t => {
