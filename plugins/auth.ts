@@ -7,7 +7,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { type Caller, may, type Permission } from '../src/callers/caller.ts'
 import type { Callers } from '../src/callers/callers.ts'
-import { IssuerUnavailable } from '../src/callers/jwt.ts'
+import { IssuerUnavailable } from '../src/callers/key-sets.ts'
 import { checkPerson } from '../src/callers/reach.ts'
 import { Problem } from '../src/errors.ts'
 

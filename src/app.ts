@@ -79,6 +79,7 @@ export async function buildApp(config: Config, ports: AppPorts, limits: HttpLimi
         'x-request-id': request.id,
         'referrer-policy': 'no-referrer',
         'x-content-type-options': 'nosniff',
+        ...(request.server.isLeaving() ? { connection: 'close' } : {}),
       })
       return sendProblem(request, reply, new Problem('validation_failed', 'The address cannot be read.', { errors }))
     },
@@ -104,6 +105,8 @@ export async function buildApp(config: Config, ports: AppPorts, limits: HttpLimi
   })
 
   await app.register(problem)
+  // Before all that may refuse a request: a connection ends with that answer, too.
+  await app.register(leaving, { onLeave: () => broker.retire() })
   await app.register(helmet, {
     contentSecurityPolicy: { useDefaults: false, directives: API_CSP },
     hsts: false,
@@ -143,7 +146,6 @@ export async function buildApp(config: Config, ports: AppPorts, limits: HttpLimi
   )
   const census = createCensus(ports)
   const options = { broker, clock: ports.clock }
-  await app.register(leaving, { onLeave: broker.retire })
   await app.register(health, {
     pingStore: () => ports.stores.ping(),
     trouble: broker.trouble,

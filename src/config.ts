@@ -6,6 +6,7 @@ import type { Secret } from './ports/secret.ts'
 import * as settings from './settings.ts'
 import type { RedisAddress } from './store/redis/connection.ts'
 import type { EncryptionKey, EncryptionKeys } from './store/sealing.ts'
+import { whatOpensslRefuses } from './tls.ts'
 
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 
@@ -252,9 +253,8 @@ function common({ problems, read }: ReturnType<typeof reading>) {
 /** Throws where it is not a JSON Web Key Set (RFC 7517, section 5). */
 function keySetFrom(text: string): KeySet {
   const parsed = JSON.parse(text)
-  if (Array.isArray(parsed?.keys) && parsed.keys.every((key: unknown) => typeof key === 'object' && key !== null)) {
-    return parsed
-  }
+  const isKey = (key: unknown) => typeof key === 'object' && key !== null && !Array.isArray(key)
+  if (Array.isArray(parsed?.keys) && parsed.keys.every(isKey)) return parsed
   throw new TypeError()
 }
 
@@ -264,11 +264,13 @@ function whatDoesNotFit({ callers, jwtIssuers }: Config, tls: { [Name in keyof T
   const strangers = callers.filter(({ jwt }) => jwt !== undefined && !isSigned(jwt.issuer))
   const isPair =
     cert === null || key === null || new X509Certificate(cert).checkPrivateKey(createPrivateKey(key.reveal()))
+  const refused = cert === null || key === null || !isPair ? null : whatOpensslRefuses({ cert, key, clientCa })
   return [
     ...strangers.map(({ name }) => `CALLERS: the issuer of ${name} is not in JWT_ISSUERS`),
     ...(cert !== null && key === null ? ['TLS_KEY is missing, and TLS_CERT is set'] : []),
     ...(cert === null && key !== null ? ['TLS_CERT is missing, and TLS_KEY is set'] : []),
     ...(isPair ? [] : ['TLS_KEY is not the key of the certificate in TLS_CERT']),
+    ...(refused === null ? [] : [`${refused.setting} cannot be used: OpenSSL refuses it (${refused.reason})`]),
     ...(clientCa !== null && cert === null ? ['TLS_CERT is missing, and TLS_CLIENT_CA is set'] : []),
     ...(clientCa === null && callers.some(({ certificate }) => certificate !== undefined)
       ? ['TLS_CLIENT_CA is missing, and CALLERS has callers with a certificate']

@@ -1,5 +1,6 @@
 /** Puts the parts together: real clock, real provider, Redis or memory, and the app on top. What it opens, it closes. */
 import type { Server } from 'node:https'
+import { createSecureContext } from 'node:tls'
 import { type DestinationStream, type Logger, pino } from 'pino'
 import { type AppPorts, buildApp } from './app.ts'
 import { auditedEvents } from './audit/events.ts'
@@ -28,7 +29,10 @@ import { createSlots } from './system/slots.ts'
 import { contextForCallers } from './tls.ts'
 
 export interface ServedGateway extends Gateway {
-  /** Takes over what may change while it runs. Returns the names of those that have changed and need a restart. */
+  /**
+   * Takes over what may change while it runs. Returns the names of those that have changed and need a restart. Where it
+   * throws, all is as it was.
+   */
   reload(config: ServeConfig): readonly string[]
 }
 
@@ -76,8 +80,8 @@ export async function createServedGateway(
   return {
     ...gateway,
     reload(next) {
-      sealer.use(next.encryptionKeys)
       gateway.reload(next)
+      sealer.use(next.encryptionKeys)
       return needRestart(config, next)
     },
   }
@@ -155,12 +159,15 @@ async function assemble(
     doors: () => doors,
     leave: () => app.leave(),
     reload(next) {
+      // What could throw comes first, so that nothing is taken over by halves.
+      const tls = config.tls === null ? null : next.tls
+      if (tls !== null) createSecureContext(contextForCallers(tls))
       callers.use(next)
       provider.useSecrets(next)
       logger.level = next.logLevel
-      if (config.tls !== null && next.tls !== null) {
-        ;(app.server as Server).setSecureContext(contextForCallers(next.tls))
-        app.doors.useTls(next.tls)
+      if (tls !== null) {
+        ;(app.server as Server).setSecureContext(contextForCallers(tls))
+        app.doors.useTls(tls)
       }
     },
     close,

@@ -10,7 +10,7 @@ import type { Clock } from './ports/clock.ts'
 export interface HttpLimits {
   /** For each listener; what comes beyond is closed at once. */
   readonly maxConnections: number
-  /** Until all headers have come. */
+  /** Until all headers have come; before that, as long for the TLS handshake. */
   readonly headersTimeoutMs: number
   /** Until the whole request has come, its body included. */
   readonly requestTimeoutMs: number
@@ -57,7 +57,8 @@ function serverOptions(limits: HttpLimits): ServerOptions {
 /** A listener, not yet listening. `tls` null: plain HTTP. What it cannot read is for `refuseUnreadable`. */
 export function createLimitedServer(limits: HttpLimits, tls: TlsOptions | null, listener: RequestListener): Server {
   const options = serverOptions(limits)
-  const server = tls === null ? createServer(options, listener) : createSecureServer({ ...options, ...tls }, listener)
+  const secureOptions = { ...options, ...tls, handshakeTimeout: limits.headersTimeoutMs }
+  const server = tls === null ? createServer(options, listener) : createSecureServer(secureOptions, listener)
   server.maxConnections = limits.maxConnections
   server.setTimeout(limits.silenceMs)
   // Whoever expects what we do not know is answered like anybody else (RFC 9110, section 10.1.1), not by Node's bare 417.
@@ -80,7 +81,7 @@ export function refuseUnreadable(clock: Clock) {
   ): void => {
     // A refused client may go on sending, which fails again.
     if (socket.writableEnded) return
-    if (error.code === 'ECONNRESET' || !socket.writable) {
+    if (error.code === 'ECONNRESET' || error.code === 'ERR_TLS_HANDSHAKE_TIMEOUT' || !socket.writable) {
       socket.destroy()
       return
     }

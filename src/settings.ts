@@ -139,12 +139,16 @@ function entriesOf<T>(value: string, whatIsWrong: (entries: unknown) => readonly
 
 /** One or more certificates, the first one's own key not included. */
 export const certificates: Parse<string> = value => {
-  const all = value.match(/-----BEGIN CERTIFICATE-----[\s\S]+?-----END CERTIFICATE-----/g) ?? []
+  const all = value.match(CERTIFICATE) ?? []
+  // Notes may stand between them. OpenSSL would overlook one that is half written, and do without it.
+  const isWhole = !/^-/m.test(value.replace(CERTIFICATE, ''))
   try {
-    if (all.length > 0 && all.every(one => new X509Certificate(one))) return value
+    if (isWhole && all.length > 0 && all.every(one => new X509Certificate(one))) return value
   } catch {}
-  throw new SettingError('has to be a certificate, or a chain of them, in PEM form')
+  throw new SettingError('has to be a certificate, or a chain of them, in PEM form: each whole, and nothing else')
 }
+
+const CERTIFICATE = /^-----BEGIN CERTIFICATE-----\s[^-]+^-----END CERTIFICATE-----\s*$/gm
 
 export const privateKey: Parse<Secret> = value => {
   try {

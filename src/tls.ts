@@ -1,5 +1,5 @@
 /** TLS as the listeners speak it. */
-import type { SecureContextOptions, TlsOptions } from 'node:tls'
+import { createSecureContext, type SecureContextOptions, type TlsOptions } from 'node:tls'
 import type { Tls } from './config.ts'
 
 const MIN_VERSION = { minVersion: 'TLSv1.2' } as const
@@ -21,4 +21,25 @@ export function contextForCallers(tls: Tls): SecureContextOptions {
 
 export function contextForBrowsers({ cert, key }: Tls): SecureContextOptions {
   return { ...MIN_VERSION, cert, key: key.reveal() }
+}
+
+/**
+ * Which of the settings OpenSSL cannot use, good as each is by itself: a key that is too short, a signature that is too weak.
+ * null: none. Its reason is a code, and nothing of a setting is in it.
+ */
+export function whatOpensslRefuses(tls: Tls): { setting: string; reason: string } | null {
+  const { key, ca, ...others } = contextForCallers(tls)
+  const steps: readonly (readonly [string, SecureContextOptions])[] = [
+    ['TLS_CERT', others],
+    ['TLS_KEY', { ...others, key }],
+    ['TLS_CLIENT_CA', { ...others, key, ca }],
+  ]
+  for (const [setting, options] of steps) {
+    try {
+      createSecureContext(options)
+    } catch (error) {
+      return { setting, reason: (error as NodeJS.ErrnoException).code ?? 'no reason is given' }
+    }
+  }
+  return null
 }

@@ -5,6 +5,7 @@ import type { Caller } from './caller.ts'
 import { createCertificates } from './certificates.ts'
 import type { CallerEntry, Issuer } from './entries.ts'
 import { createJwts } from './jwt.ts'
+import { createKeySets, type KeySets } from './key-sets.ts'
 
 export interface CallerSettings {
   readonly callers: readonly CallerEntry[]
@@ -21,20 +22,21 @@ export interface Callers {
 }
 
 export function createCallers(settings: CallerSettings, clock: Clock): Callers {
-  let ways = waysIn(settings, clock)
+  const keySets = createKeySets(clock)
+  let ways = waysIn(settings, keySets, clock)
   return {
     bearer: token => ways.apiKeys.identify(token) ?? ways.jwts.identify(token),
     certificate: certificate => ways.certificates.identify(certificate),
     use(next) {
-      ways = waysIn(next, clock)
+      ways = waysIn(next, keySets, clock)
     },
   }
 }
 
-function waysIn({ callers, jwtIssuers }: CallerSettings, clock: Clock) {
+function waysIn({ callers, jwtIssuers }: CallerSettings, keySets: KeySets, clock: Clock) {
   return {
     apiKeys: createApiKeys(callers, clock),
-    jwts: createJwts(callers, jwtIssuers, clock),
+    jwts: createJwts(callers, jwtIssuers, keySets.use(jwtIssuers), clock),
     certificates: createCertificates(callers),
   }
 }

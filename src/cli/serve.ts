@@ -38,8 +38,8 @@ function reload(gateway: ServedGateway, environment: Environment): void {
     gateway.logger.info('settings are reloaded')
     if (needRestart.length > 0) gateway.logger.warn({ settings: needRestart }, 'these take effect at the next start')
   } catch (error) {
-    if (!(error instanceof ConfigError)) throw error
-    gateway.logger.error({ problems: error.problems }, 'settings are not reloaded: those of before stay')
+    const why = error instanceof ConfigError ? { problems: error.problems } : { err: error }
+    gateway.logger.error(why, 'settings are not reloaded: those of before stay')
   }
 }
 

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type ConnectionOptions, connect, type TLSSocket } from 'node:tls'
 import t from 'tap'
+import { newCaller } from '../../src/cli/keys.ts'
 import { type Certificate, selfSigned, signedBy } from '../support/certificates.ts'
 import { serveEnvironment } from '../support/environment.ts'
 import { everythingFrom, parse, requestRaw } from '../support/raw.ts'
@@ -22,6 +23,7 @@ t.test('server certificate and client CA change on SIGHUP, at every listener tha
   const [oldOps, newOps] = await Promise.all(
     [oldCa, newCa].map(ca => signedBy(t, ca, 'ops', { subject: '/O=Example/CN=ops' })),
   )
+  const short = await selfSigned(t, 'short', { subject: '/CN=localhost', newKey: 'rsa:512' })
   const dir = mkdtempSync(join(tmpdir(), 'htgw-reload-'))
   t.teardown(() => rmSync(dir, { recursive: true, force: true }))
   const write = (name: string, text: string) => writeFileSync(join(dir, name), text)
@@ -32,7 +34,9 @@ t.test('server certificate and client CA change on SIGHUP, at every listener tha
   }
   use(before, oldCa)
   const caller = { name: 'ops', permissions: ['*' as const], certificate: { subject: 'O=Example,CN=ops' } }
-  const environment = serveEnvironment(t, redis.url, caller, {
+  write('callers', JSON.stringify([caller]))
+  const { CALLERS: _, ...environment } = serveEnvironment(t, redis.url, caller, {
+    CALLERS_FILE: join(dir, 'callers'),
     PORT: '0',
     PUBLIC_PORT: '0',
     METRICS_PORT: '0',
@@ -71,6 +75,24 @@ t.test('server certificate and client CA change on SIGHUP, at every listener tha
   t.equal(await ask(url, before, oldOps), 200, 'half of a change changes nothing')
 
   use(after, newCa)
+  const half = newCa.cert.slice(0, 200)
+  for (const [name, text] of [
+    ['cert', after.cert + half],
+    ['ca', newCa.cert + half],
+  ] as const) {
+    // With other callers beside: they stay, too.
+    write('callers', JSON.stringify([{ ...caller, name: 'others', certificate: { subject: 'CN=others' } }]))
+    write(name, text)
+    t.match(await reload(/settings are not reloaded/), { problems: [/^TLS_(CERT|CLIENT_CA) has to be/] })
+    t.equal(await ask(url, before, oldOps), 200, 'a file that is half written changes nothing, and ends nothing')
+    use(after, newCa)
+  }
+  use(short, newCa)
+  t.match(await reload(/settings are not reloaded/), { problems: [/^TLS_CERT cannot be used/] })
+  t.equal(await ask(url, before, oldOps), 200, 'nor does one that OpenSSL refuses')
+
+  write('callers', JSON.stringify([caller]))
+  use(after, newCa)
   await reload(/settings are reloaded/)
   t.equal(await ask(url, after, newOps), 200)
   t.equal(await ask(url, after, oldOps), 401)
@@ -81,4 +103,44 @@ t.test('server certificate and client CA change on SIGHUP, at every listener tha
 
   serve.kill('SIGTERM')
   t.strictSame(await once(serve, 'exit'), [0, null])
+})
+
+t.test('no TLS before 1.2 is spoken, whatever Node is told to allow', async t => {
+  const redis = await startRedis()
+  t.teardown(() => redis.stop())
+  const { cert, key } = await selfSigned(t, 'server', { subject: '/CN=localhost', san: 'DNS:localhost' })
+  const { entry } = newCaller('ops', ['*'])
+  const ciphers = 'DEFAULT:@SECLEVEL=0'
+  const { url, doors, reload } = await startServe(
+    t,
+    serveEnvironment(t, redis.url, entry, {
+      PORT: '0',
+      PUBLIC_PORT: '0',
+      TLS_CERT: cert,
+      TLS_KEY: key,
+      NODE_OPTIONS: `--tls-min-v1.0 --tls-cipher-list=${ciphers}`,
+    }),
+  )
+  async function isSpoken(address: string, version: 'TLSv1' | 'TLSv1.1' | 'TLSv1.2' | 'TLSv1.3'): Promise<boolean> {
+    const { hostname, port } = new URL(address)
+    const versions = { minVersion: version, maxVersion: version, ciphers }
+    const socket = connect({ host: hostname, port: Number(port), servername: 'localhost', ca: cert, ...versions })
+    t.teardown(() => socket.destroy())
+    try {
+      await once(socket, 'secureConnect')
+      return socket.getProtocol() === version
+    } catch (error) {
+      t.match(error, { code: 'ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION' }, `${version}: the server says no`)
+      return false
+    }
+  }
+  for (const when of ['at the start', 'after a reload']) {
+    for (const address of [url, doors.public ?? '']) {
+      const spoken = await Promise.all(
+        (['TLSv1', 'TLSv1.1', 'TLSv1.2', 'TLSv1.3'] as const).map(version => isSpoken(address, version)),
+      )
+      t.strictSame(spoken, [false, false, true, true], when)
+    }
+    await reload(/settings are reloaded/)
+  }
 })

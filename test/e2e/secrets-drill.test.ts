@@ -1,7 +1,7 @@
 /** docs/secrets.md, word for word: its commands are read from there, and run while two gateways are asked for everything. */
 import { execFile } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -23,6 +23,15 @@ function commandsUnder(heading: string): string[] {
   return [...section.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, commands = '']) => commands)
 }
 
+/** What the page has its reader define first. */
+function setUp(): string {
+  return /^```\n(SECRETS=.*?)^```$/ms.exec(readFileSync('docs/secrets.md', 'utf8'))?.[1] ?? ''
+}
+
+/** Somebody else's, as the files of a service are for who changes them. Who is not root can make only files of their own. */
+const OWNER = process.getuid?.() === 0 ? { uid: 4711, gid: 4712 } : { uid: process.getuid?.(), gid: process.getgid?.() }
+const MODE = 0o440
+
 /** Two gateways whose secrets lie in files, and a shell in which the page's commands mean these. */
 async function startFleet(t: Test) {
   const redis = await startRedis()
@@ -31,7 +40,11 @@ async function startFleet(t: Test) {
   t.teardown(close)
   const dir = mkdtempSync(join(tmpdir(), 'htgw-secrets-'))
   t.teardown(() => rmSync(dir, { recursive: true, force: true }))
-  const write = (name: string, text: string) => writeFileSync(join(dir, name), text)
+  function write(name: string, text: string): void {
+    writeFileSync(join(dir, name), text)
+    chownSync(join(dir, name), OWNER.uid ?? -1, OWNER.gid ?? -1)
+    chmodSync(join(dir, name), MODE)
+  }
   const read = (name: string) => readFileSync(join(dir, name), 'utf8')
   write('app_secret', sandbox.options.appSecret)
   write('app_secret_next', '')
@@ -60,18 +73,24 @@ async function startFleet(t: Test) {
   const { port } = control.address() as AddressInfo
 
   const words = [
-    'put() { (umask 077; cat > "$SECRETS/$1.new"; mv "$SECRETS/$1.new" "$SECRETS/$1"); }',
+    setUp(),
+    `SECRETS=${dir}`,
     `reload() { "$NODE" -e 'fetch("http://127.0.0.1:${port}").then(answer => answer.text())'; }`,
     'npx() { shift; "$NODE" --import tsx src/main.ts "$@"; }',
     'set -euo pipefail',
   ]
   /** Variables live on from block to block, as in a terminal. */
   async function shell(blocks: readonly string[], variables: Record<string, string> = {}): Promise<string> {
-    const env = { PATH: process.env.PATH, NODE: process.execPath, SECRETS: dir, JOURNAL_DIR: dir, ...environment }
+    const env = { PATH: process.env.PATH, NODE: process.execPath, JOURNAL_DIR: dir, ...environment }
     const { stdout } = await run('bash', ['-c', [...words, ...blocks].join('\n')], { env: { ...env, ...variables } })
     return stdout
   }
-  return { sandbox, served, shell, read }
+  /** Whether whoever could read the files can do so still, and nobody else. */
+  function isAsItWas(name: string): boolean {
+    const { uid, gid, mode } = statSync(join(dir, name))
+    return uid === OWNER.uid && gid === OWNER.gid && (mode & 0o777) === MODE
+  }
+  return { sandbox, served, shell, read, isAsItWas }
 }
 
 /** Asks for everything, over and over, until it is told to stop. Returns how often it asked, and what was not as it should be. */
@@ -112,7 +131,7 @@ function askWithoutEnd(served: readonly Served[], code: () => Promise<string>, r
 }
 
 t.test("the app's secret", async t => {
-  const { sandbox, served, shell, read } = await startFleet(t)
+  const { sandbox, served, shell, read, isAsItWas } = await startFleet(t)
   const [beside = '', alone = '', ...rest] = commandsUnder("The app's secret")
   t.ok(beside.includes('put app_secret_next') && alone.includes('put app_secret_next'))
   t.strictSame(rest, [])
@@ -121,13 +140,14 @@ t.test("the app's secret", async t => {
   await sandbox.sendJson('/sandbox/settings', { app_secret: 'the new one' }, {}, 'PUT')
   await shell([alone])
   t.strictSame([read('app_secret'), read('app_secret_next')], ['the new one', ''])
+  for (const name of ['app_secret', 'app_secret_next']) t.ok(isAsItWas(name), `${name}: its owner and its mode`)
   const { asked, wrong, grants } = await asking.stop()
   t.strictSame(wrong, [])
   t.ok(grants > 3 && asked > 5 * grants)
 })
 
 t.test('an encryption key', async t => {
-  const { sandbox, served, shell, read } = await startFleet(t)
+  const { sandbox, served, shell, read, isAsItWas } = await startFleet(t)
   const blocks = commandsUnder('An encryption key')
   t.equal(blocks.length, 4)
   const old = read('encryption_keys')
@@ -136,6 +156,7 @@ t.test('an encryption key', async t => {
   t.match(printed, new RegExp(`${old.split(':')[0]} can be removed from ENCRYPTION_KEYS`))
   t.notOk(read('encryption_keys').includes(old))
   t.notOk(read('encryption_keys').includes(','))
+  t.ok(isAsItWas('encryption_keys'), 'its owner and its mode')
   const { asked, wrong, grants } = await asking.stop()
   t.strictSame(wrong, [])
   t.ok(grants > 3 && asked > 5 * grants)

@@ -85,7 +85,15 @@ t.test('each thing that can be asked for has its line', async t => {
   const answered = (event: string) => (body: Partial<Line>) =>
     ({ event, token: some, guid: body.guid, version: body.version }) as Partial<Line>
 
-  const made = (await ask(answered('user.provision'), 'POST', '/v1/users', { username: 'ada' })).body
+  // Anybody can say these: `remote` is whose connection it is.
+  const claimed = {
+    'x-forwarded-for': '203.0.113.9',
+    'x-real-ip': '203.0.113.9',
+    forwarded: 'for=203.0.113.9;proto=https',
+    'x-forwarded-host': 'elsewhere.example',
+    'x-forwarded-proto': 'https',
+  }
+  const made = (await ask(answered('user.provision'), 'POST', '/v1/users', { username: 'ada' }, claimed)).body
   const { guid } = made
   await ask({ event: 'token.read', guid, version: 1, token: some }, 'GET', `/v1/grants/${guid}/token`)
   await ask({ event: 'token.read', guid, version: 1, token: some }, 'HEAD', `/v1/grants/${guid}/token`)

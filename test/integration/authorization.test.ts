@@ -94,6 +94,7 @@ async function startGuarded(t: Test) {
       },
       body: body === undefined ? null : JSON.stringify(body),
     })
+    if (path.startsWith('/v1')) t.equal(response.headers['cache-control'], 'no-store', `${route}: kept by no cache`)
     const text = await response.body.text()
     return { status: response.statusCode, headers: response.headers, body: text === '' ? null : JSON.parse(text) }
   }

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { request as httpRequest } from 'node:http'
 import t from 'tap'
 import type { HttpLimits } from '../../src/http-limits.ts'
+import { selfSigned } from '../support/certificates.ts'
 import { everythingFrom, open, parse, requestRaw, sendRaw } from '../support/raw.ts'
 import { startRedis } from '../support/redis.ts'
 import { startStack } from '../support/stack.ts'
@@ -111,6 +112,20 @@ t.test('headers that come slowly, or never', async t => {
   clearInterval(trickle)
   t.match(answer, { status: 408, headers: new Map([['content-type', 'application/problem+json']]) })
   t.match(JSON.parse(answer.body), { status: 408, code: 'validation_failed' })
+})
+
+t.test('a TLS handshake that never ends, or never begins', async t => {
+  const { gateway } = await startStack(t, redis.url)
+  const { cert, key } = await selfSigned(t, 'server')
+  const settings = { PUBLIC_PORT: '0', TLS_CERT: cert, TLS_KEY: key }
+  const { url, doors } = await gateway(settings, { ...PATIENT, headersTimeoutMs: 100 })
+  for (const address of [url, doors.public ?? '']) {
+    const plain = address.replace('https:', 'http:')
+    const half = open(plain)
+    half.write(Buffer.from('160301020001', 'hex'))
+    t.strictSame(await Promise.all([open(plain), half].map(everythingFrom)), ['', ''], 'closed')
+    t.match(await requestRaw(address, 'GET', '/tap-in/callback'), { status: 400 }, 'others are served')
+  }
 })
 
 t.test('a body that comes slowly', async t => {

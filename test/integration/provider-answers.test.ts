@@ -6,6 +6,7 @@ import { Secret } from '../../src/ports/secret.ts'
 import { createHealthTap, type HealthTap } from '../../src/provider/healthtap.ts'
 import { startApp } from '../support/app.ts'
 import { type HostileServer, type Reply, startHostile, wire } from '../support/hostile.ts'
+import { startStranger } from '../support/stranger.ts'
 
 const ACCESS = 'a1'.repeat(32)
 const REFRESH = 'b2'.repeat(32)
@@ -220,6 +221,14 @@ t.test('a redirect is followed by nothing, with credentials or without', async t
     server.heads.filter(head => head.includes('/other')),
     [],
   )
+})
+
+t.test('a provider whose certificate nobody knows is told nothing', async t => {
+  const stranger = await startStranger(t, PAIR)
+  const provider = healthTap(t, stranger, 60_000)
+  for (const operation of OPERATIONS) t.equal((await ask(provider, operation)).kind, 'unavailable', operation)
+  t.match(stranger.counts(), { requests: 0 })
+  t.ok(stranger.counts().connections >= OPERATIONS.length, 'it was there to be told')
 })
 
 t.test('whose tokens they are: what is no name is none', async t => {

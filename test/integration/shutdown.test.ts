@@ -74,8 +74,20 @@ t.test('before it closes it says so: not ready, and every answer ends its connec
   client.leave()
   t.match(await client.get('/health/ready'), { status: 503, body: { status: 'unavailable' } })
   t.match(await client.get('/health/live'), { status: 200 })
-  const socket = open(client.url)
-  socket.write(`GET /v1/grants/${guid}/token HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${apiKey}\r\n\r\n`)
-  const answer = parse(await everythingFrom(socket))
-  t.match(answer, { status: 200, headers: new Map([['connection', 'close']]) })
+  const authorization = `Authorization: Bearer ${apiKey}`
+  const answers: [string, string, number][] = [
+    ['answered', `GET /v1/grants/${guid}/token HTTP/1.1\r\nHost: a\r\n${authorization}`, 200],
+    ['an unknown caller', `GET /v1/grants/${guid}/token HTTP/1.1\r\nHost: a`, 401],
+    ['no such route', 'GET /nowhere HTTP/1.1\r\nHost: a', 404],
+    ['not ready', 'GET /health/ready HTTP/1.1\r\nHost: a', 503],
+    ['two hosts', `GET /v1/grants HTTP/1.1\r\nHost: a\r\nHost: b\r\n${authorization}`, 400],
+    ['an address that cannot be read', 'GET /%zz HTTP/1.1\r\nHost: a', 400],
+    ['no HTTP', 'nonsense', 400],
+  ]
+  for (const [name, request, status] of answers) {
+    const socket = open(client.url)
+    socket.write(`${request}\r\n\r\n`)
+    const answer = parse(await everythingFrom(socket))
+    t.match(answer, { status, headers: new Map([['connection', 'close']]) }, name)
+  }
 })

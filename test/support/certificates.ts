@@ -20,27 +20,25 @@ interface Subject {
   /** As openssl takes it: `/O=Example/CN=scheduler`. */
   readonly subject: string
   readonly san?: string
+  /** As openssl takes them: `rsa:512`, `sha1`. Absent: what is usual today. */
+  readonly newKey?: string
+  readonly digest?: string
 }
 
 export async function selfSigned(
   t: Test,
   name: string,
-  { subject, san }: Subject = { subject: `/CN=${name}` },
+  wanted: Subject = { subject: `/CN=${name}` },
 ): Promise<Certificate> {
   const files = filesOf(t, name)
-  await openssl(...request(files, subject), '-x509', '-days', '2', ...extensions(san))
+  await openssl(...request(files, wanted), '-x509', '-days', '2', ...extensions(wanted.san))
   return read(files)
 }
 
-export async function signedBy(
-  t: Test,
-  ca: Certificate,
-  name: string,
-  { subject, san }: Subject,
-): Promise<Certificate> {
+export async function signedBy(t: Test, ca: Certificate, name: string, wanted: Subject): Promise<Certificate> {
   const files = filesOf(t, name)
   const by = ['-CA', ca.certFile, '-CAkey', ca.keyFile]
-  await openssl(...request(files, subject), '-x509', '-days', '2', ...by, ...extensions(san))
+  await openssl(...request(files, wanted), '-x509', '-days', '2', ...by, ...extensions(wanted.san))
   return read(files)
 }
 
@@ -55,9 +53,11 @@ function filesOf(t: Test, name: string): Files {
   return { certFile: join(dir, `${name}.pem`), keyFile: join(dir, `${name}.key`) }
 }
 
-function request({ certFile, keyFile }: Files, subject: string): string[] {
-  const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-keyout', keyFile]
-  return ['req', ...key, '-out', certFile, '-subj', subject, '-multivalue-rdn']
+const EC_KEY = ['ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1']
+
+function request({ certFile, keyFile }: Files, { subject, newKey, digest = 'sha256' }: Subject): string[] {
+  const key = ['-newkey', ...(newKey === undefined ? EC_KEY : [newKey]), '-nodes', '-keyout', keyFile]
+  return ['req', ...key, `-${digest}`, '-out', certFile, '-subj', subject, '-multivalue-rdn']
 }
 
 function extensions(san: string | undefined): string[] {

@@ -1,7 +1,7 @@
 /** CALLERS, JWT_ISSUERS and TLS: what is taken, and what is said of what is not. */
 import t from 'tap'
 import { readConfig } from '../../src/config.ts'
-import { selfSigned } from '../support/certificates.ts'
+import { selfSigned, signedBy } from '../support/certificates.ts'
 import { CALLER, HASH, LEAST, problemsOf, wrong } from '../support/settings.ts'
 
 t.test('callers', async t => {
@@ -43,7 +43,7 @@ t.test('callers', async t => {
 const ISSUER = { issuer: 'https://issuer.example', audience: 'gateway', jwks_url: 'https://issuer.example/jwks' }
 
 t.test('issuers of tokens', async t => {
-  const dir = t.testdir({ good: '{"keys":[{"kty":"OKP"}]}', bad: '{"keys":7}', ugly: 'hush' })
+  const dir = t.testdir({ good: '{"keys":[{"kty":"OKP"}]}', bad: '{"keys":7}', odd: '{"keys":[[]]}', ugly: 'hush' })
   const { jwks_url: _, ...unsigned } = ISSUER
   const bad: [unknown, RegExp][] = [
     [[], /at least one issuer/],
@@ -56,6 +56,7 @@ t.test('issuers of tokens', async t => {
     [[ISSUER, ISSUER], /\[1\]\.issuer is there twice/],
     [[{ ...unsigned, jwks_file: `${dir}/none` }], /cannot use the jwks_file of https:\/\/issuer\.example \(ENOENT\)/],
     [[{ ...unsigned, jwks_file: `${dir}/bad` }], /it is not a JSON Web Key Set/],
+    [[{ ...unsigned, jwks_file: `${dir}/odd` }], /it is not a JSON Web Key Set/],
     [[{ ...unsigned, jwks_file: `${dir}/ugly` }], /it is not a JSON Web Key Set/],
   ]
   for (const [issuers, message] of bad) {
@@ -79,4 +80,43 @@ t.test('TLS is whole or not there', async t => {
     'TLS_KEY is not the key of the certificate in TLS_CERT',
   ])
   t.strictSame(wrong({ TLS_CERT: one.key, TLS_KEY: one.cert }).sort(), ['TLS_CERT', 'TLS_KEY'])
+})
+
+t.test('certificates are whole, each of them', async t => {
+  const [one, other] = [await selfSigned(t, 'one'), await selfSigned(t, 'other')]
+  const noted = `# ours\n${one.cert}\nsubject=/CN=other\n========\n${other.cert.replaceAll('\n', '\r\n')}# --- end`
+  for (const chain of [one.cert + other.cert, noted]) {
+    const { tls } = readConfig({ ...LEAST, TLS_CERT: chain, TLS_KEY: one.key, TLS_CLIENT_CA: chain })
+    t.match(tls, { cert: chain.trim(), clientCa: chain.trim() })
+  }
+  const halves = [
+    ...[1, 5, 20, 200, other.cert.length - 3].map(length => one.cert + other.cert.slice(0, length)),
+    other.cert.slice(0, 200) + one.cert,
+    one.cert + other.cert.slice(200),
+    one.cert + other.key,
+    one.cert.replace('BEGIN CERTIFICATE', 'BEGIN TRUSTED CERTIFICATE'),
+    `${one.cert}-----BEGIN CERTIFICATE-----\naGFsZg==\n-----END CERTIFICATE-----\n`,
+  ]
+  for (const [index, half] of halves.entries()) {
+    t.strictSame(wrong({ TLS_CERT: half, TLS_KEY: one.key }), ['TLS_CERT'], `certificate ${index}`)
+    t.strictSame(wrong({ TLS_CERT: one.cert, TLS_KEY: one.key, TLS_CLIENT_CA: half }), ['TLS_CLIENT_CA'], `CA ${index}`)
+  }
+})
+
+t.test('what OpenSSL would refuse at the first handshake is refused with the settings', async t => {
+  const ca = await selfSigned(t, 'ca')
+  const short = await selfSigned(t, 'short', { subject: '/CN=short', newKey: 'rsa:512' })
+  const weak = await signedBy(t, ca, 'weak', { subject: '/CN=weak', digest: 'sha1' })
+  const refused: [typeof ca, RegExp][] = [
+    [short, /^TLS_CERT cannot be used: OpenSSL refuses it \(ERR_SSL_EE_KEY_TOO_SMALL\)$/],
+    [
+      { ...weak, cert: weak.cert + ca.cert },
+      /^TLS_CERT cannot be used: OpenSSL refuses it \(ERR_SSL_CA_MD_TOO_WEAK\)$/,
+    ],
+  ]
+  for (const [{ cert, key }, message] of refused) {
+    const problems = problemsOf({ ...LEAST, TLS_CERT: cert, TLS_KEY: key, TLS_CLIENT_CA: ca.cert })
+    t.match(problems, [message])
+    t.equal(problems.length, 1)
+  }
 })

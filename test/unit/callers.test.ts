@@ -5,11 +5,13 @@ import { hashApiKey } from '../../src/callers/api-keys.ts'
 import { type Caller, may } from '../../src/callers/caller.ts'
 import { type Callers, createCallers } from '../../src/callers/callers.ts'
 import type { CallerEntry, Issuer } from '../../src/callers/entries.ts'
-import { IssuerUnavailable } from '../../src/callers/jwt.ts'
+import { IssuerUnavailable } from '../../src/callers/key-sets.ts'
 import { checkPerson, checkScope, reaches } from '../../src/callers/reach.ts'
 import { selfSigned, signedBy } from '../support/certificates.ts'
 import { ManualClock } from '../support/clock.ts'
+import { startHostile, wire } from '../support/hostile.ts'
 import { AUDIENCE, ISSUER, startIssuer, unsigned } from '../support/issuer.ts'
+import { startStranger } from '../support/stranger.ts'
 
 const clock = new ManualClock()
 const now = clock.now()
@@ -135,6 +137,90 @@ t.test('an issuer that is away is believed by the keys it had; one that never an
   issuer.answerWith(200)
   await issuer.rotate()
   t.equal(await nameOf(callersOf([SCHEDULER], settings), await issuer.token()), 'scheduler')
+})
+
+t.test('settings that are read again do not cost an issuer its keys, and have them fetched anew', async t => {
+  const issuer = await startIssuer(t, now)
+  const jwtIssuers = [{ issuer: ISSUER, audience: AUDIENCE, jwks_url: issuer.jwksUrl }]
+  const callers = callersOf([SCHEDULER], jwtIssuers)
+  const first = await issuer.token()
+  t.equal(await nameOf(callers, first), 'scheduler')
+  issuer.answerWith(500)
+  callers.use({ callers: [{ ...SCHEDULER, name: 'renamed' }], jwtIssuers })
+  t.equal(await nameOf(callers, first), 'renamed', 'it is away, and believed by the keys it had')
+  t.equal(issuer.fetches(), 2, 'it was asked')
+  issuer.answerWith(200)
+  await issuer.rotate()
+  callers.use({ callers: [SCHEDULER], jwtIssuers })
+  t.equal(await nameOf(callers, first), null, 'a key that it has taken away is not believed any more')
+  t.equal(await nameOf(callers, await issuer.token()), 'scheduler')
+  t.equal(issuer.fetches(), 3)
+  issuer.answerWith(500)
+  const elsewhere = jwtIssuers.map(entry => ({ ...entry, jwks_url: `${issuer.jwksUrl}/elsewhere` }))
+  callers.use({ callers: [SCHEDULER], jwtIssuers: elsewhere })
+  await t.rejects(async () => callers.bearer(await issuer.token()), IssuerUnavailable, 'keys are those of an address')
+})
+
+t.test('an issuer is asked for its keys now and then, however many tokens come and whatever it answers', async t => {
+  const clock = new ManualClock(now)
+  const issuer = await startIssuer(t, now)
+  const other = await startIssuer(t, now)
+  const jwtIssuers = [{ issuer: ISSUER, audience: AUDIENCE, jwks_url: issuer.jwksUrl }]
+  const callers = createCallers({ callers: [SCHEDULER], jwtIssuers }, clock)
+  const long = { exp: now / 1000 + 3_600 }
+  const good = await issuer.token(long)
+  const forged = await other.token(long, { kid: 'made-up' })
+  /** What fifty of them get, most of them at once. */
+  async function fifty(token: string) {
+    const names = [await nameOf(callers, token).catch(error => error.name)]
+    const ask = () => nameOf(callers, token).catch(error => error.name)
+    return [...new Set([...names, ...(await Promise.all(Array.from({ length: 49 }, ask)))])]
+  }
+  issuer.answerWith(503)
+  t.strictSame([await fifty(forged), issuer.fetches()], [['IssuerUnavailable'], 1])
+  await clock.advance(4_999)
+  t.strictSame([await fifty(good), issuer.fetches()], [['IssuerUnavailable'], 1])
+  issuer.answerWith(200)
+  await clock.advance(1)
+  t.strictSame([await fifty(good), issuer.fetches()], [['scheduler'], 2])
+  t.strictSame([await fifty(forged), issuer.fetches()], [[null], 2])
+  await clock.advance(30_000)
+  t.strictSame([await fifty(forged), issuer.fetches()], [[null], 3])
+  issuer.answerWith(503)
+  await clock.advance(600_000)
+  t.strictSame([await fifty(good), issuer.fetches()], [['scheduler'], 4], 'ten minutes later, and it is away')
+  t.strictSame([await fifty(forged), issuer.fetches()], [[null], 4])
+  issuer.answerWith(200)
+  await issuer.rotate()
+  t.strictSame([await fifty(await issuer.token(long)), issuer.fetches()], [[null], 4])
+  await clock.advance(30_000)
+  t.strictSame([await fifty(good), issuer.fetches()], [[null], 5], 'it is back, with other keys')
+  t.strictSame(await fifty(await issuer.token(long)), ['scheduler'])
+})
+
+t.test('keys are taken from where they are said to be, and from nobody else', async t => {
+  const issuer = await startIssuer(t, now)
+  const token = await issuer.token()
+  const redirecting = await startHostile(t)
+  const stranger = await startStranger(t, issuer.jwks)
+  const through = (url: string) => callersOf([SCHEDULER], [{ issuer: ISSUER, audience: AUDIENCE, jwks_url: url }])
+  for (const status of [301, 302, 303, 307, 308]) {
+    redirecting.answer(wire(status, JSON.stringify(issuer.jwks), [`location: ${issuer.jwksUrl}`]))
+    await t.rejects(async () => through(redirecting.url).bearer(token), IssuerUnavailable, `${status} is not followed`)
+  }
+  t.equal(issuer.fetches(), 0)
+  await t.rejects(async () => through(stranger.url).bearer(token), IssuerUnavailable, 'a certificate nobody knows')
+  t.strictSame(stranger.counts(), { requests: 0, connections: 1 })
+  redirecting.answer(wire(200, JSON.stringify(issuer.jwks)))
+  t.equal(await nameOf(through(redirecting.url), token), 'scheduler', 'the keys would have been good')
+})
+
+t.test('tokens that come together wait for the same keys', async t => {
+  const issuer = await startIssuer(t, now)
+  const callers = callersOf([SCHEDULER], [{ issuer: ISSUER, audience: AUDIENCE, jwks_url: issuer.jwksUrl }])
+  const token = await issuer.token()
+  const names = await Promise.all(Array.from({ length: 20 }, () => nameOf(callers, token)))
+  t.strictSame([[...new Set(names)], issuer.fetches()], [['scheduler'], 1])
 })
 
 t.test('certificates: by the whole subject or one whole name', async t => {

@@ -22,6 +22,23 @@ t.test('what is sealed opens again', async t => {
   t.notOk(Buffer.from(sealed.slice('1.first.'.length), 'base64url').includes('refresh'), 'and not to be read')
 })
 
+t.test('no nonce is used twice, whatever is sealed and by how many', async t => {
+  const sealers = [createSealer([first]), createSealer([first]), createSealer([second])]
+  const nonces = Array.from({ length: 3_500 }, (_, index) => {
+    const sealed = sealers[index % sealers.length]?.seal(secret, PLACE) ?? ''
+    return Buffer.from(sealed.split('.')[2] ?? '', 'base64url')
+      .subarray(0, 12)
+      .toString('hex')
+  })
+  t.match(nonces[0], /^[0-9a-f]{24}$/)
+  t.equal(new Set(nonces).size, nonces.length)
+  // A counter, or bytes that stand still, would not repeat either.
+  for (let byte = 0; byte < 24; byte += 2) {
+    const seen = new Set(nonces.map(nonce => nonce.slice(byte, byte + 2)))
+    t.ok(seen.size > 200, `byte ${byte / 2} takes nearly every value`)
+  }
+})
+
 t.test('it opens in its own place alone', async t => {
   const sealer = createSealer([first])
   const sealed = sealer.seal(secret, PLACE)
