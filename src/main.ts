@@ -54,9 +54,10 @@ program
 program
   .command('doctor')
   .description('Checks the settings, Redis and the provider of a deployment. A line a check; exit 1 where one fails.')
-  .action(async () => {
-    const { doctor } = await import('./cli/doctor.ts')
-    process.exitCode = await doctor(line => print(line))
+  .option('--json', 'the checks as JSON', false)
+  .action(async (options: { json: boolean }) => {
+    const { doctor } = await import('./cli/doctor/index.ts')
+    process.exitCode = await doctor(options, print)
   })
 
 program

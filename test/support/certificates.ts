@@ -20,15 +20,17 @@ interface Subject {
   /** As openssl takes it: `/O=Example/CN=scheduler`. */
   readonly subject: string
   readonly san?: string
+  /** How long it is good; absent: two days. */
+  readonly days?: number
 }
 
 export async function selfSigned(
   t: Test,
   name: string,
-  { subject, san }: Subject = { subject: `/CN=${name}` },
+  { subject, san, days = 2 }: Subject = { subject: `/CN=${name}` },
 ): Promise<Certificate> {
   const files = filesOf(t, name)
-  await openssl(...request(files, subject), '-x509', '-days', '2', ...extensions(san))
+  await openssl(...request(files, subject), '-x509', '-days', String(days), ...extensions(san))
   return read(files)
 }
 

@@ -7,6 +7,7 @@ import type { RedisClient } from './connection.ts'
 import type { Keys } from './keys.ts'
 import { resealRecord } from './records.ts'
 import { orUnavailable } from './scripts.ts'
+import { mastersOf, pipelined, recordKeysOn, textsOf } from './walk.ts'
 
 export interface ResealOptions {
   readonly client: RedisClient
@@ -18,8 +19,6 @@ export interface ResealOptions {
   readonly onProgress: () => void
 }
 
-/** A script each, in one pipeline: some milliseconds of a server's time. */
-const SCAN_COUNT = 250
 const SCRIPT = 'reseal_record'
 const LUA = readFileSync(new URL(`./lua/${SCRIPT}.lua`, import.meta.url), 'utf8')
 
@@ -30,9 +29,7 @@ const LUA = readFileSync(new URL(`./lua/${SCRIPT}.lua`, import.meta.url), 'utf8'
  */
 export async function resealRecords(options: ResealOptions): Promise<boolean> {
   const { client, keys } = options
-  // A cluster knows its masters once it has answered something.
-  await orUnavailable(() => client.exists(keys.due(keys.shards[0] ?? '')))
-  const masters = client instanceof Redis ? [client] : client.nodes('master')
+  const masters = await mastersOf(client, keys)
   const before = await layoutOf(client)
   let isWhole = true
   // A cursor means something to the process that gave it out alone: to one that was restarted, or has taken over, it is a guess.
@@ -61,31 +58,19 @@ async function layoutOf(client: RedisClient): Promise<string> {
 async function walk(master: Redis, options: ResealOptions): Promise<void> {
   const { keys, onProgress } = options
   master.defineCommand(SCRIPT, { lua: LUA, numberOfKeys: 1 })
-  let cursor = '0'
-  do {
-    const [following, found] = await orUnavailable(() => {
-      return master.scan(cursor, 'MATCH', keys.pattern, 'COUNT', SCAN_COUNT)
-    })
-    await resealBatch(
-      master,
-      found.filter(key => keys.recordUnder(key) !== null),
-      options,
-    )
-    cursor = following
+  for await (const names of recordKeysOn(master, keys)) {
+    await resealBatch(master, names, options)
     onProgress()
-  } while (cursor !== '0')
+  }
 }
 
 async function resealBatch(master: Redis, names: readonly string[], options: ResealOptions): Promise<void> {
   const { tally } = options
-  const texts = await pipelined(
-    master,
-    names.map(key => ['get', key]),
-  )
+  const texts = await textsOf(master, names)
   const writes = names.flatMap((key, index) => {
     const text = texts[index]
-    const resealed = typeof text === 'string' ? reseal(key, text, options) : null
-    return resealed === null ? [] : [[SCRIPT, key, text as string, resealed]]
+    const resealed = text == null ? null : reseal(key, text, options)
+    return text == null || resealed === null ? [] : [[SCRIPT, key, text, resealed]]
   })
   for (const answer of await pipelined(master, writes)) {
     if (answer === 1) tally.resealed += 1
@@ -107,16 +92,4 @@ function reseal(key: string, text: string, { codec, keys, tally }: ResealOptions
     tally.doesNotOpen(error, record?.kind === 'grant' ? `grant ${record.name}` : `a ${record?.kind} record`)
     return null
   }
-}
-
-/** The answers, in order. Throws `StoreUnavailable` where one of them is an error. */
-async function pipelined(master: Redis, commands: readonly string[][]): Promise<readonly unknown[]> {
-  if (commands.length === 0) return []
-  return await orUnavailable(async () => {
-    const answers = (await master.pipeline(commands as string[][]).exec()) ?? []
-    return answers.map(([error, answer]) => {
-      if (error !== null) throw error
-      return answer
-    })
-  })
 }
