@@ -2,6 +2,7 @@
 /** The command line. Exit codes: 0 done, 1 failed, 2 asked for wrongly. */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { PERMISSIONS } from './callers/caller.ts'
+import { addGrantsCommands } from './cli/grants/commands.ts'
 import { newAuditKey, newCaller, newEncryptionKey } from './cli/keys.ts'
 import { ConfigError } from './config.ts'
 import { VERSION } from './version.ts'
@@ -90,6 +91,8 @@ program
     const { rotateKeys } = await import('./cli/rotate-keys.ts')
     process.exitCode = await rotateKeys(process.stdout)
   })
+
+addGrantsCommands(program.command('grants').description('Looks at grants, acts on them, moves them elsewhere.'))
 
 program
   .command('caller')

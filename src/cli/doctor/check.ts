@@ -32,12 +32,3 @@ export function formatCheck({ name, status, text }: Check): string {
 export function counted(count: number, noun: string): string {
   return `${count} ${noun}${count === 1 ? '' : 's'}`
 }
-
-/** What kept a request from being answered: the system's code, or the error's kind; its text may quote what was sent. */
-export function reasonOf(error: unknown): string {
-  if (!(error instanceof Error)) return 'unknown'
-  const { cause } = error
-  if (error instanceof AggregateError && error.errors.length > 0) return reasonOf(error.errors[0])
-  if (cause instanceof Error) return reasonOf(cause)
-  return (error as NodeJS.ErrnoException).code?.toString() ?? error.name
-}

@@ -4,7 +4,8 @@ import type { ServeConfig } from '../../config.ts'
 import { createCodec } from '../../store/codec.ts'
 import { createSealer } from '../../store/sealing.ts'
 import { createFileJournal } from '../../system/journal.ts'
-import { type Check, counted, failed, named, ok, reasonOf, warning } from './check.ts'
+import { reasonOf } from '../reason.ts'
+import { type Check, counted, failed, named, ok, warning } from './check.ts'
 
 /** Where the gateway writes. Nothing is written to find out. */
 export async function fileChecks(config: ServeConfig): Promise<readonly Check[]> {

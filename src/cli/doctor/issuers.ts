@@ -1,7 +1,8 @@
 import { request } from 'undici'
 import type { Issuer } from '../../callers/entries.ts'
 import type { ServeConfig } from '../../config.ts'
-import { type Check, counted, failed, ok, reasonOf } from './check.ts'
+import { reasonOf } from '../reason.ts'
+import { type Check, counted, failed, ok } from './check.ts'
 
 const WITHIN_MS = 5_000
 

@@ -1,6 +1,7 @@
 import { Agent, request } from 'undici'
 import type { ServeConfig } from '../../config.ts'
-import { type Check, failed, named, ok, reasonOf, unknown } from './check.ts'
+import { reasonOf } from '../reason.ts'
+import { type Check, failed, named, ok, unknown } from './check.ts'
 
 const WITHIN_MS = 2_000
 

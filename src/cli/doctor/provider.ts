@@ -2,7 +2,8 @@ import { request } from 'undici'
 import type { ServeConfig } from '../../config.ts'
 import type { Secret } from '../../ports/secret.ts'
 import { createHealthTap } from '../../provider/healthtap.ts'
-import { type Check, failed, named, ok, reasonOf, unknown, warning } from './check.ts'
+import { reasonOf } from '../reason.ts'
+import { type Check, failed, named, ok, unknown, warning } from './check.ts'
 import { clockLine } from './clock.ts'
 
 /** `Date` has whole seconds, and may be as old as a proxy on the way lets it be. */

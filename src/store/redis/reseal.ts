@@ -1,13 +1,12 @@
 import { readFileSync } from 'node:fs'
-import { Redis } from 'ioredis'
+import type { Redis } from 'ioredis'
 import { RecordUnreadable } from '../../ports/store.ts'
 import { type Codec, keyIdsIn } from '../codec.ts'
 import type { Tally } from '../tally.ts'
 import type { RedisClient } from './connection.ts'
 import type { Keys } from './keys.ts'
 import { resealRecord } from './records.ts'
-import { orUnavailable } from './scripts.ts'
-import { mastersOf, pipelined, recordKeysOn, textsOf } from './walk.ts'
+import { onEachMaster, pipelined, recordKeysOn, textsOf } from './walk.ts'
 
 export interface ResealOptions {
   readonly client: RedisClient
@@ -28,31 +27,7 @@ const LUA = readFileSync(new URL(`./lua/${SCRIPT}.lua`, import.meta.url), 'utf8'
  * meanwhile, it may have missed some. Throws `StoreUnavailable`; what was done until then is done.
  */
 export async function resealRecords(options: ResealOptions): Promise<boolean> {
-  const { client, keys } = options
-  const masters = await mastersOf(client, keys)
-  const before = await layoutOf(client)
-  let isWhole = true
-  // A cursor means something to the process that gave it out alone: to one that was restarted, or has taken over, it is a guess.
-  const broken = () => {
-    isWhole = false
-  }
-  for (const master of masters) master.on('close', broken)
-  try {
-    for (const master of masters) await walk(master, options)
-    return isWhole && (await layoutOf(client)) === before
-  } finally {
-    for (const master of masters) master.off('close', broken)
-  }
-}
-
-/** Which master has which slots; the answer comes from any node, in its own order. */
-async function layoutOf(client: RedisClient): Promise<string> {
-  if (client instanceof Redis) return ''
-  const ranges = await orUnavailable(() => client.cluster('SLOTS'))
-  return ranges
-    .map(([first, last, master]) => `${first}-${last} ${master?.[2]}`)
-    .sort()
-    .join()
+  return await onEachMaster(options, master => walk(master, options))
 }
 
 async function walk(master: Redis, options: ResealOptions): Promise<void> {

@@ -4,7 +4,7 @@ import { Tally } from '../tally.ts'
 import type { RedisClient } from './connection.ts'
 import type { Keys } from './keys.ts'
 import { parseRecord } from './records.ts'
-import { mastersOf, recordKeysOn, textsOf } from './walk.ts'
+import { onEachMaster, recordKeysOn, textsOf } from './walk.ts'
 
 export interface Sample {
   readonly opened: number
@@ -22,7 +22,7 @@ export async function sampleRecords(
 ): Promise<Sample> {
   const tally = new Tally()
   let opened = 0
-  for (const master of await mastersOf(client, keys)) {
+  await onEachMaster({ client, keys }, async master => {
     let [looked, steps] = [0, 0]
     for await (const names of recordKeysOn(master, keys)) {
       const texts = await textsOf(master, names)
@@ -34,7 +34,7 @@ export async function sampleRecords(
       steps += 1
       if (looked >= most || steps >= MOST_STEPS) break
     }
-  }
+  })
   return { opened, tally }
 
   function opens(key: string, text: string): boolean {
