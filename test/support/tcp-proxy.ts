@@ -7,7 +7,7 @@ export interface ProxyOptions {
   /** How long each answer is held back; absent: not at all. */
   readonly answersLateMs?: number
   /** Told what the client sends, before it goes on; false: it does not, and neither does anything after it. */
-  readonly passes?: (chunk: Buffer) => boolean
+  readonly passes?: (chunk: Buffer) => boolean | Promise<boolean>
 }
 
 /** Returns the port that stands for `port` of 127.0.0.1. */
@@ -22,10 +22,12 @@ export async function startProxy(t: Test, port: number, options: ProxyOptions): 
       socket.on('error', () => {})
       socket.on('close', () => sockets.delete(socket))
     }
-    client.on('data', chunk => {
+    client.on('data', async chunk => {
       if (isCut) return
-      isCut = !passes(chunk)
+      client.pause()
+      isCut = !(await passes(chunk))
       if (!isCut) upstream.write(chunk)
+      client.resume()
     })
     upstream.on('data', chunk => setTimeout(() => client.write(chunk), answersLateMs))
     client.on('close', () => upstream.destroy())

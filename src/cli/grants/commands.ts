@@ -131,9 +131,10 @@ function terminal(): Terminal {
 
 /** On standard error: what goes into a pipe is the result alone. */
 async function ask(question: string, { hidden } = { hidden: false }): Promise<string> {
-  process.stderr.write(question)
   const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() })
   const lines = createInterface({ input: process.stdin, output: hidden ? nowhere : process.stderr, terminal: true })
+  // Not before: until now the terminal shows what is typed.
+  process.stderr.write(question)
   // Else Ctrl-C would be one more key that is not shown.
   lines.on('SIGINT', () => process.kill(process.pid, 'SIGINT'))
   try {
