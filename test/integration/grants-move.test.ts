@@ -18,7 +18,7 @@ import { systemClock } from '../../src/system/clock.ts'
 import { guidOf, told } from '../contract/records.ts'
 import { openRedisStores } from '../contract/redis-stores.ts'
 import { knownGrant } from '../support/key-drill.ts'
-import { freePort, startRedis } from '../support/redis.ts'
+import { answers, freePort, startRedis } from '../support/redis.ts'
 import { type Stack, startStack } from '../support/stack.ts'
 import { startProxy } from '../support/tcp-proxy.ts'
 
@@ -178,6 +178,7 @@ t.test('what keeps an export from beginning', async t => {
   const { environment } = stack
   const files = filesOf(t)
   const running = await stack.gateway()
+  await answers(redis.port, `PUBSUB NUMSUB ${environment.REDIS_PREFIX}:settled`, /\r\n:1\r\n/)
   t.match(
     await exporting(files, environment),
     /^NotDone: 1 connected to this Redis as gateways are\. Stop every gateway/,

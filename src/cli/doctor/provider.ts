@@ -13,8 +13,14 @@ type Outcome = Awaited<ReturnType<ReturnType<typeof createHealthTap>['probe']>>[
 
 /** HealthTap: whether it is there, takes our credentials, and shares our time. A made-up code is exchanged: nobody's is spent. */
 export async function providerChecks(config: ServeConfig, now: () => number): Promise<readonly Check[]> {
-  const met = await meet(`${config.apiUrl.replace(/\/+$/, '')}/oauth/token`, config, now)
-  const others = [...(await pageChecks(config, now)), ...(await identityChecks(config, now))]
+  const tokenEndpoint = `${config.apiUrl.replace(/\/+$/, '')}/oauth/token`
+  // At once: each of them may have to wait for its deadline.
+  const [met, ...pages] = await Promise.all([
+    meet(tokenEndpoint, config, now),
+    pageChecks(config, now),
+    identityChecks(config, now),
+  ])
+  const others = pages.flat()
   if (typeof met === 'string') {
     const text = `no answer (${met}): check HEALTHTAP_API_URL, the network, and any proxy on the way`
     return [...named('provider reachable', [failed(text)], ok('')), ...others]
