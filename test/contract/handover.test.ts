@@ -19,7 +19,7 @@ import { defineScripts } from '../../src/store/redis/scripts.ts'
 import { createSealer } from '../../src/store/sealing.ts'
 import { Tally } from '../../src/store/tally.ts'
 import { ManualClock } from '../support/clock.ts'
-import { knownGrant } from '../support/key-drill.ts'
+import { knownGrant, putKnown } from '../support/key-drill.ts'
 import { newKey } from '../support/keys.ts'
 import { startRedis } from '../support/redis.ts'
 import { startCluster } from '../support/redis-deployments.ts'
@@ -68,7 +68,7 @@ for (const [name, start] of [
     t.teardown(() => server.stop())
     const [source, target] = [open(t, server, 'source'), open(t, server, 'target')]
     const guids = Array.from({ length: 600 }, (_, index) => guidOf(index))
-    await Promise.all(guids.map(source.put))
+    await putKnown(source.stores, guids, source.clock.now())
     await source.stores.provisionings.write('ada', 0, { status: 'done', guid: guids[0] ?? '' })
     t.equal(await countGrants(source.store), 600)
 

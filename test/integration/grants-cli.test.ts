@@ -18,7 +18,7 @@ import { systemClock } from '../../src/system/clock.ts'
 import { guidOf } from '../contract/records.ts'
 import { openRedisStores } from '../contract/redis-stores.ts'
 import { selfSigned } from '../support/certificates.ts'
-import { knownGrant } from '../support/key-drill.ts'
+import { knownGrant, putKnown } from '../support/key-drill.ts'
 import { freePort, startRedis } from '../support/redis.ts'
 import { startStack } from '../support/stack.ts'
 
@@ -105,7 +105,7 @@ t.test('a listing of more than a page: each once, and no more than asked for', a
   const stores = openRedisStores(redis, systemClock, { prefix: environment.REDIS_PREFIX ?? '', keys })
   t.teardown(() => stores.close())
   const guids = Array.from({ length: 1_100 }, (_, index) => guidOf(index))
-  await Promise.all(guids.map(guid => stores.grants.write(guid, 0, knownGrant(guid, Date.now()))))
+  await putKnown(stores, guids)
   const listed = async (limit?: number) => {
     const pipe = seat()
     await list(api, { json: false, limit }, pipe)
