@@ -92,6 +92,13 @@ export interface ListenConfig {
   readonly hasTls: boolean
 }
 
+/** How the commands that ask a gateway over HTTP reach it. */
+export interface ApiConfig {
+  /** Without a slash at its end. */
+  readonly url: string
+  readonly apiKey: Secret
+}
+
 /** Every setting that is missing or wrong, by name. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError'
@@ -308,4 +315,22 @@ function listeners(read: ReturnType<typeof reading>['read']) {
     port: read('PORT', settings.integer(0, 65_535), 3000),
     metricsPort: read<number | null>('METRICS_PORT', settings.integer(0, 65_535), null),
   }
+}
+
+/** `url` and `keyFile`, where they are given, take the place of what the environment says. Throws `ConfigError`. */
+export function readApiConfig(
+  { keyFile, url }: { readonly url?: string | undefined; readonly keyFile?: string | undefined },
+  environment: Environment = process.env,
+): ApiConfig {
+  const { problems, read } = reading({
+    ...environment,
+    ...(url === undefined ? {} : { GATEWAY_URL: url, GATEWAY_URL_FILE: undefined }),
+    ...(keyFile === undefined ? {} : { GATEWAY_API_KEY: undefined, GATEWAY_API_KEY_FILE: keyFile }),
+  })
+  const config: ApiConfig = {
+    url: read('GATEWAY_URL', settings.gatewayUrl, 'http://127.0.0.1:3000'),
+    apiKey: read('GATEWAY_API_KEY', settings.apiKey, required),
+  }
+  if (problems.length > 0) throw new ConfigError(problems)
+  return config
 }

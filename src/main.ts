@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { PERMISSIONS } from './callers/caller.ts'
+import { addGrantsCommands } from './cli/grants/commands.ts'
 import { newAuditKey, newCaller, newEncryptionKey } from './cli/keys.ts'
 import { ConfigError } from './config.ts'
 import { VERSION } from './version.ts'
@@ -75,9 +76,10 @@ program
 program
   .command('doctor')
   .description('Checks the settings, Redis and the provider of a deployment. A line a check; exit 1 where one fails.')
-  .action(async () => {
-    const { doctor } = await import('./cli/doctor.ts')
-    process.exitCode = await doctor(line => print(line))
+  .option('--json', 'the checks as JSON', false)
+  .action(async (options: { json: boolean }) => {
+    const { doctor } = await import('./cli/doctor/index.ts')
+    process.exitCode = await doctor(options, print)
   })
 
 program
@@ -110,6 +112,8 @@ program
     const { rotateKeys } = await import('./cli/rotate-keys.ts')
     process.exitCode = await rotateKeys(process.stdout)
   })
+
+addGrantsCommands(program.command('grants').description('Looks at grants, acts on them, moves them elsewhere.'))
 
 program
   .command('caller')

@@ -55,6 +55,20 @@ export const baseUrl: Parse<string> = value => {
   throw new SettingError('has to be an address without ? and #: paths are added to it')
 }
 
+/** Where a gateway is: http as well, since a mesh may encrypt it. Without a slash at its end. */
+export const gatewayUrl: Parse<string> = value => {
+  const url = URL.canParse(value) ? new URL(value) : null
+  const isPlain = url?.username === '' && url.password === '' && !/[?#]/.test(value)
+  if (url !== null && /^https?:$/.test(url.protocol) && isPlain) return value.replace(/\/+$/, '')
+  throw new SettingError('has to be an http:// or https:// address, without credentials, ? and #')
+}
+
+/** A header carries it (RFC 6750, section 2.1). */
+export const apiKey: Parse<Secret> = value => {
+  if (/^[\x21-\x7e]+$/.test(value)) return new Secret(value)
+  throw new SettingError('has to be one API key, in visible characters')
+}
+
 function isLoopback(hostname: string): boolean {
   return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname)
 }

@@ -23,6 +23,8 @@ interface Subject {
   /** As openssl takes them: `rsa:512`, `sha1`. Absent: what is usual today. */
   readonly newKey?: string
   readonly digest?: string
+  /** How long it is good; absent: two days. */
+  readonly days?: number
 }
 
 export async function selfSigned(
@@ -31,7 +33,7 @@ export async function selfSigned(
   wanted: Subject = { subject: `/CN=${name}` },
 ): Promise<Certificate> {
   const files = filesOf(t, name)
-  await openssl(...request(files, wanted), '-x509', '-days', '2', ...extensions(wanted.san))
+  await openssl(...request(files, wanted), '-x509', '-days', String(wanted.days ?? 2), ...extensions(wanted.san))
   return read(files)
 }
 

@@ -52,7 +52,7 @@ const PERSISTENCE = {
   null: 'cannot be checked, since the server refuses CONFIG: make sure that it keeps its data on disk',
 }
 
-function parseInfo(text: string): ReadonlyMap<string, string> {
+export function parseInfo(text: string): ReadonlyMap<string, string> {
   return new Map(
     text.split(/\r?\n/).flatMap(line => {
       const colon = line.indexOf(':')
@@ -68,7 +68,7 @@ async function savesSnapshots(server: Redis): Promise<boolean | null> {
 }
 
 /** null: refused, as managed servers do (no such command), and others by their access lists (NOPERM). */
-async function unlessRefused<T>(asked: Promise<T>): Promise<T | null> {
+export async function unlessRefused<T>(asked: Promise<T>): Promise<T | null> {
   try {
     return await asked
   } catch (error) {

@@ -23,6 +23,13 @@ export interface Keys {
   count(name: string, window: number): string
   /** Beside a record's key, on the same slot: the revision that the record had when it was removed. Names nobody. */
   gone(key: string): string
+  /** On the same slot as a record's key: where its copy lies once `grants export` has taken it out. */
+  exported(key: string): string
+  /** The key of the record whose copy lies under `key`; null: it is no such copy. */
+  exportedFrom(key: string): string | null
+  /** A key without the prefix: what a record is called in any deployment; and back. */
+  nameOf(key: string): string
+  named(name: string): string
   /** How far each audit stream has come. */
   readonly auditHeads: string
   /** A pattern that all of these fit, for SCAN; other things may fit it, too. */
@@ -60,6 +67,13 @@ export function createKeys(prefix: string): Keys {
       const digest = createHash('sha256').update(key).digest('base64url')
       return `${prefix}:${/\{s\d+\}/.exec(key)?.[0]}:gone:${digest}`
     },
+    exported: key => `${prefix}:${key.slice(prefix.length + 1).replace(/^(\{s\d{3}\}):/, '$1:exported:')}`,
+    exportedFrom(key) {
+      const [, shard, rest] = /^(\{s\d{3}\}):exported:(.+)$/.exec(key.slice(prefix.length + 1)) ?? []
+      return key.startsWith(`${prefix}:`) && rest !== undefined ? `${prefix}:${shard}:${rest}` : null
+    },
+    nameOf: key => key.slice(prefix.length + 1),
+    named: name => `${prefix}:${name}`,
     auditHeads: `${prefix}:audit:heads`,
     pattern: `${prefix}:{s*`,
     recordUnder(key) {

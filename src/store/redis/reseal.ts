@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs'
-import { Redis } from 'ioredis'
+import type { Redis } from 'ioredis'
 import { RecordUnreadable } from '../../ports/store.ts'
 import { type Codec, keyIdsIn } from '../codec.ts'
 import type { Tally } from '../tally.ts'
 import type { RedisClient } from './connection.ts'
 import type { Keys } from './keys.ts'
 import { resealRecord } from './records.ts'
-import { orUnavailable } from './scripts.ts'
+import { onEachMaster, pipelined, recordKeysOn, textsOf } from './walk.ts'
 
 export interface ResealOptions {
   readonly client: RedisClient
@@ -18,8 +18,6 @@ export interface ResealOptions {
   readonly onProgress: () => void
 }
 
-/** A script each, in one pipeline: some milliseconds of a server's time. */
-const SCAN_COUNT = 250
 const SCRIPT = 'reseal_record'
 const LUA = readFileSync(new URL(`./lua/${SCRIPT}.lua`, import.meta.url), 'utf8')
 
@@ -29,63 +27,25 @@ const LUA = readFileSync(new URL(`./lua/${SCRIPT}.lua`, import.meta.url), 'utf8'
  * meanwhile, it may have missed some. Throws `StoreUnavailable`; what was done until then is done.
  */
 export async function resealRecords(options: ResealOptions): Promise<boolean> {
-  const { client, keys } = options
-  // A cluster knows its masters once it has answered something.
-  await orUnavailable(() => client.exists(keys.due(keys.shards[0] ?? '')))
-  const masters = client instanceof Redis ? [client] : client.nodes('master')
-  const before = await layoutOf(client)
-  let isWhole = true
-  // A cursor means something to the process that gave it out alone: to one that was restarted, or has taken over, it is a guess.
-  const broken = () => {
-    isWhole = false
-  }
-  for (const master of masters) master.on('close', broken)
-  try {
-    for (const master of masters) await walk(master, options)
-    return isWhole && (await layoutOf(client)) === before
-  } finally {
-    for (const master of masters) master.off('close', broken)
-  }
-}
-
-/** Which master has which slots; the answer comes from any node, in its own order. */
-async function layoutOf(client: RedisClient): Promise<string> {
-  if (client instanceof Redis) return ''
-  const ranges = await orUnavailable(() => client.cluster('SLOTS'))
-  return ranges
-    .map(([first, last, master]) => `${first}-${last} ${master?.[2]}`)
-    .sort()
-    .join()
+  return await onEachMaster(options, master => walk(master, options))
 }
 
 async function walk(master: Redis, options: ResealOptions): Promise<void> {
   const { keys, onProgress } = options
   master.defineCommand(SCRIPT, { lua: LUA, numberOfKeys: 1 })
-  let cursor = '0'
-  do {
-    const [following, found] = await orUnavailable(() => {
-      return master.scan(cursor, 'MATCH', keys.pattern, 'COUNT', SCAN_COUNT)
-    })
-    await resealBatch(
-      master,
-      found.filter(key => keys.recordUnder(key) !== null),
-      options,
-    )
-    cursor = following
+  for await (const names of recordKeysOn(master, keys)) {
+    await resealBatch(master, names, options)
     onProgress()
-  } while (cursor !== '0')
+  }
 }
 
 async function resealBatch(master: Redis, names: readonly string[], options: ResealOptions): Promise<void> {
   const { tally } = options
-  const texts = await pipelined(
-    master,
-    names.map(key => ['get', key]),
-  )
+  const texts = await textsOf(master, names)
   const writes = names.flatMap((key, index) => {
     const text = texts[index]
-    const resealed = typeof text === 'string' ? reseal(key, text, options) : null
-    return resealed === null ? [] : [[SCRIPT, key, text as string, resealed]]
+    const resealed = text == null ? null : reseal(key, text, options)
+    return text == null || resealed === null ? [] : [[SCRIPT, key, text, resealed]]
   })
   for (const answer of await pipelined(master, writes)) {
     if (answer === 1) tally.resealed += 1
@@ -107,16 +67,4 @@ function reseal(key: string, text: string, { codec, keys, tally }: ResealOptions
     tally.doesNotOpen(error, record?.kind === 'grant' ? `grant ${record.name}` : `a ${record?.kind} record`)
     return null
   }
-}
-
-/** The answers, in order. Throws `StoreUnavailable` where one of them is an error. */
-async function pipelined(master: Redis, commands: readonly string[][]): Promise<readonly unknown[]> {
-  if (commands.length === 0) return []
-  return await orUnavailable(async () => {
-    const answers = (await master.pipeline(commands as string[][]).exec()) ?? []
-    return answers.map(([error, answer]) => {
-      if (error !== null) throw error
-      return answer
-    })
-  })
 }
