@@ -21,6 +21,9 @@ export interface Backlog {
 export interface Inventory {
   /** Cheap: it looks at the schedule alone. Throws where any part of it cannot be seen. */
   backlog(nowMs: number): Promise<Backlog>
-  /** All grants, a batch at a time, each once; one that comes or goes meanwhile may be missed. */
+  /**
+   * All grants, a batch at a time, each at least once; one that comes or goes meanwhile may be missed, and where many go, a few
+   * others may be told twice.
+   */
   walk(): AsyncIterable<readonly GrantSketch[]>
 }

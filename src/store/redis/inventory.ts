@@ -21,14 +21,11 @@ export function createRedisInventory(options: { client: RedisClient; keys: Keys;
   }
 
   async function* walkShard(shard: string): AsyncIterable<readonly GrantSketch[]> {
-    /** Redis may tell a name twice. */
-    const seen = new Set<string>()
     let cursor = '0'
     do {
       const at = cursor
       const [following, flat] = await ask(client, 'zscan', () => client.zscan(keys.due(shard), at, 'COUNT', SCAN_COUNT))
-      const guids = flat.filter((guid, index) => index % 2 === 0 && !seen.has(guid))
-      for (const guid of guids) seen.add(guid)
+      const guids = flat.filter((_, index) => index % 2 === 0)
       if (guids.length > 0) yield sketchesIn(await scripts.sketchGrants(guids.map(keys.grant), []))
       cursor = following
     } while (cursor !== '0')
