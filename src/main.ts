@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 /** The command line. Exit codes: 0 done, 1 failed, 2 asked for wrongly. */
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import { PERMISSIONS } from './callers/caller.ts'
 import { addGrantsCommands } from './cli/grants/commands.ts'
@@ -172,7 +172,13 @@ function print(line: string): void {
   process.stdout.write(`${line}\n`)
 }
 
+/** In development alone; what the environment says already counts. */
+function readEnvFile(): void {
+  if (process.env.NODE_ENV !== 'production' && existsSync('.env')) process.loadEnvFile('.env')
+}
+
 try {
+  readEnvFile()
   if (process.argv.length <= 2) program.help({ error: true })
   await program.parseAsync()
 } catch (error) {

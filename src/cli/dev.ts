@@ -14,6 +14,23 @@ export interface DevArguments {
 }
 
 const HOST = '127.0.0.1'
+/** What the environment has a say in: how the gateway behaves, and not what it stands on. */
+const BEHAVIOUR = [
+  'DEFAULT_LIFETIME_SECONDS',
+  'HEALTHTAP_PKCE',
+  'HEALTHTAP_SCOPES',
+  'HEALTHTAP_TIMEOUT_MS',
+  'LOG_LEVEL',
+  'MAX_CONCURRENT_PER_CALLER',
+  'RATE_LIMIT_PER_CALLER',
+  'RATE_LIMIT_PER_GUID',
+  'REFRESH_IDLE_AFTER_SECONDS',
+  'REFRESH_MARGIN_RATIO',
+  'REFRESH_MARGIN_SECONDS',
+  'REQUIRE_STATE',
+  'RETURN_TO_ORIGINS',
+  'TOKEN_MIN_TTL_SECONDS',
+]
 
 export async function dev(options: DevArguments): Promise<void> {
   const appId = randomBytes(32).toString('hex')
@@ -31,6 +48,8 @@ export async function dev(options: DevArguments): Promise<void> {
 
   const { apiKey, entry } = newCaller('development', ['*'])
   const config = readEmbeddedConfig({
+    LOG_LEVEL: 'warn',
+    ...Object.fromEntries(BEHAVIOUR.flatMap(name => (process.env[name] ? [[name, process.env[name]]] : []))),
     HOST,
     PORT: String(options.port),
     HEALTHTAP_APP_ID: appId,
@@ -40,7 +59,6 @@ export async function dev(options: DevArguments): Promise<void> {
     HEALTHTAP_IDENTITY_URL: `${sandbox.url}/api/v2.1/me.json`,
     HEALTHTAP_REDIRECT_URIS: callbackUri,
     CALLERS: JSON.stringify([entry]),
-    LOG_LEVEL: 'warn',
   })
   const gateway = await createEmbeddedGateway(config)
   await gateway.listen()
