@@ -35,6 +35,8 @@ export default fp(
     app.addHook('onRequest', async (request, reply) => {
       const { permission } = request.routeOptions.config
       if (permission === undefined) return
+      // RFC 9111, section 5.2.2.5: what a caller is told is kept by nobody on the way, whichever route it is.
+      reply.header('cache-control', 'no-store')
       const caller = await callerOf(request)
       if (caller === null) throw unauthorized(request, reply)
       // Known also where it is refused: the audit stream says who was.

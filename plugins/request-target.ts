@@ -11,22 +11,27 @@ export default fp(
         const errors = [{ path: 'path', message: `has more than ${MAX_URL_LENGTH} characters` }]
         throw new Problem('validation_failed', 'The address is longer than this service takes.', { errors })
       }
-      const hosts = hostsIn(raw.rawHeaders)
+      const hosts = timesIn(raw.rawHeaders, 'host')
       if (hosts > 1 || (hosts === 0 && raw.httpVersion === '1.1')) {
         const errors = [{ path: 'header/host', message: 'has to be given once' }]
         throw new Problem('validation_failed', 'The request has to name one host (RFC 9112, section 3.2).', { errors })
+      }
+      // Node takes the first; somebody before us may have looked at another.
+      if (timesIn(raw.rawHeaders, 'authorization') > 1) {
+        const errors = [{ path: 'header/authorization', message: 'has to be given once' }]
+        throw new Problem('validation_failed', 'The request shows more than one authorization.', { errors })
       }
     })
   },
   { name: 'request-target' },
 )
 
-/** `headers` is a list of name, value, name, value … as they came. */
-function hostsIn(headers: readonly string[]): number {
-  let hosts = 0
+/** `headers` is a list of name, value, name, value … as they came; `name` in lower case. */
+function timesIn(headers: readonly string[], name: string): number {
+  let times = 0
   for (let index = 0; index < headers.length; index += 2) {
-    const name = headers[index]
-    if (name?.length === 4 && name.toLowerCase() === 'host') hosts += 1
+    const given = headers[index]
+    if (given?.length === name.length && given.toLowerCase() === name) times += 1
   }
-  return hosts
+  return times
 }

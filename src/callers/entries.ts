@@ -109,11 +109,24 @@ const validateIssuers = ajv.compile(Type.Array(IssuerEntry))
 /** What is wrong with a list of callers, each as `[0].name has to be …`; the values themselves are not quoted. */
 export function wrongCallers(entries: unknown): readonly string[] {
   if (!validateCallers(entries)) return complaints(validateCallers.errors)
-  return (entries as readonly CallerEntry[]).flatMap((entry, index) => {
+  const callers = entries as readonly CallerEntry[]
+  const holders = new Map<string, CallerEntry>()
+  return callers.flatMap((entry, index) => {
     const { key_sha256: hash, keys, jwt, certificate } = entry
     const hasWay = [hash, keys, jwt, certificate].some(way => way !== undefined)
-    return hasWay ? [] : [`[${index}] has to say how it is known: key_sha256, keys, jwt or certificate`]
+    const others = hashesOf(entry).map(sha256 => holders.get(sha256))
+    for (const sha256 of hashesOf(entry)) holders.set(sha256, entry)
+    const other = others.find(holder => holder !== undefined)
+    return [
+      ...(hasWay ? [] : [`[${index}] has to say how it is known: key_sha256, keys, jwt or certificate`]),
+      ...(other === undefined ? [] : [`[${index}] has an API key that ${other.name} has, too`]),
+    ]
   })
+}
+
+/** In lower case, as they are looked up. */
+function hashesOf({ key_sha256: hash, keys = [] }: CallerEntry): readonly string[] {
+  return [...(hash === undefined ? [] : [hash]), ...keys.map(({ sha256 }) => sha256)].map(text => text.toLowerCase())
 }
 
 /** As `wrongCallers`. */

@@ -98,8 +98,12 @@ t.test('server certificate and client CA change on SIGHUP, at every listener tha
   t.equal(await ask(url, after, oldOps), 401)
   t.equal(await ask(doors.public ?? '', after), 404)
   for (const address of [url, doors.public ?? '']) await isRefused(address, before)
+  open.write(`${GET}\r\n`)
+  t.match(String((await once(open, 'data'))[0]), /^HTTP\/1\.1 200 /, 'an open connection is who it was')
+  write('callers', JSON.stringify([{ ...caller, certificate: { subject: 'O=Example,CN=others' } }]))
+  await reload(/settings are reloaded/)
   open.write(`${GET}connection: close\r\n\r\n`)
-  t.equal(parse(await everythingFrom(open)).status, 200, 'an open connection is who it was')
+  t.equal(parse(await everythingFrom(open)).status, 401, 'until its entry is taken out')
 
   serve.kill('SIGTERM')
   t.strictSame(await once(serve, 'exit'), [0, null])

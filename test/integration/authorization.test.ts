@@ -157,8 +157,11 @@ t.test('a narrowed caller reaches its own alone, by every route', async t => {
   const entries = [all.entry, { ...ofAda.entry, guids: ['ada'] }, { ...reader.entry, scopes: ['profile_read'] }]
   const { gateway, redirectUri, sandbox } = await startStack(t, redis.url, {}, { CALLERS: JSON.stringify(entries) })
   const client = await gateway()
-  const as = (caller: { apiKey: string }, method: string, path: string, body?: unknown) =>
-    client.send(method, path, body, { authorization: `Bearer ${caller.apiKey}` })
+  async function as(caller: { apiKey: string }, method: string, path: string, body?: unknown) {
+    const answer = await client.send(method, path, body, { authorization: `Bearer ${caller.apiKey}` })
+    t.equal(answer.headers.get('cache-control'), 'no-store', `${method} ${path}: kept by no cache`)
+    return answer
+  }
   for (const [guid, scope] of [
     ['ada', 'profile_read'],
     ['bob', 'profile_read'],
@@ -216,6 +219,12 @@ t.test('a narrowed caller reaches its own alone, by every route', async t => {
   t.match(await as(ofAda, 'POST', '/v1/grants', await exchange('profile_read')), forbidden)
   const wide = await exchange('profile_read profile_write')
   t.match(await as(reader, 'POST', '/v1/grants', wide), forbidden)
+  const exchanged = await as(all, 'POST', '/v1/grants', await exchange('profile_read'))
+  t.match(exchanged, { status: 201 })
+  const { guid } = exchanged.body
+  t.match(await as(reader, 'GET', `/v1/grants/${guid}`), { status: 200 })
+  t.match(await as(reader, 'POST', `/v1/grants/${guid}/refresh`, { version: 1 }), { status: 200 })
+  t.match(await as(reader, 'DELETE', `/v1/grants/${guid}`), { status: 204 })
 })
 
 t.test('what a narrowed caller may not do has no effect', async t => {

@@ -83,6 +83,11 @@ t.test('long addresses, parameters and bodies', async t => {
   }
   const twoHosts = await requestRaw(url, 'GET', '/v1/grants', [authorization, 'HOST: elsewhere'])
   t.match(JSON.parse(twoHosts.body), { status: 400, code: 'validation_failed', errors: [{ path: 'header/host' }] })
+  for (const second of [authorization, 'AUTHORIZATION: Bearer another', 'Authorization:']) {
+    const twice = await requestRaw(url, 'GET', '/v1/grants', [authorization, second])
+    const told = { status: 400, code: 'validation_failed', errors: [{ path: 'header/authorization' }] }
+    t.match(JSON.parse(twice.body), told, second)
+  }
   const noHost = await sendRaw(url, 'GET /health/live HTTP/1.1\r\nconnection: close\r\n\r\n')
   t.match(JSON.parse(noHost.body), { status: 400, code: 'validation_failed', errors: [{ path: 'header/host' }] })
   t.match(await sendRaw(url, 'GET /health/live HTTP/1.0\r\n\r\n'), { status: 200 }, 'it was not needed then')

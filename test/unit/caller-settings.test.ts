@@ -1,5 +1,6 @@
 /** CALLERS, JWT_ISSUERS and TLS: what is taken, and what is said of what is not. */
 import t from 'tap'
+import { hashApiKey } from '../../src/callers/api-keys.ts'
 import { readConfig } from '../../src/config.ts'
 import { selfSigned, signedBy } from '../support/certificates.ts'
 import { CALLER, HASH, LEAST, problemsOf, wrong } from '../support/settings.ts'
@@ -26,6 +27,11 @@ t.test('callers', async t => {
     [[{ ...CALLER, guids: [7] }], /\[0\]\.guids\[0\] has to be a guid/],
     [[{ ...CALLER, jwt: { issuer: 'https://nobody' } }], /the issuer of appointments is not in JWT_ISSUERS/],
     [[{ ...CALLER, certificate: { san: 'DNS:a' } }], /^TLS_CLIENT_CA is missing/],
+    [
+      [CALLER, { ...CALLER, name: 'ops', key_sha256: HASH.toUpperCase() }],
+      / \[1\] has an API key that appointments has/,
+    ],
+    [[CALLER, { name: 'a', permissions: [], keys: [{ sha256: HASH }] }], / \[1\] has an API key that appointments has/],
     [[{ ...CALLER, rate_limit: 1.5 }], /\[0\]\.rate_limit has to be a whole number/],
     [[{ ...CALLER, rate_limit: '5' }], /\[0\]\.rate_limit has to be a whole number/],
     [[{ ...CALLER, rate_limit: -1 }], /\[0\]\.rate_limit has to be a whole number/],
@@ -34,7 +40,8 @@ t.test('callers', async t => {
     const value = typeof callers === 'string' ? callers : JSON.stringify(callers)
     t.match(problemsOf({ ...LEAST, CALLERS: value }), [message], value.slice(0, 60))
   }
-  const all = [CALLER, { ...CALLER, name: 'ops', permissions: ['*'], key_sha256: HASH.toUpperCase() }]
+  const other = hashApiKey('another').toUpperCase()
+  const all = [CALLER, { ...CALLER, name: 'ops', permissions: ['*'], key_sha256: other, keys: [{ sha256: other }] }]
   t.strictSame(readConfig({ ...LEAST, CALLERS: JSON.stringify(all) }).callers, all)
   const limited = JSON.stringify([{ ...CALLER, rate_limit: 50 }])
   t.strictSame(readConfig({ ...LEAST, CALLERS: limited }).callers, [{ ...CALLER, rate_limit: 50 }])
