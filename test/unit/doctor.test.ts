@@ -26,7 +26,7 @@ import { selfSigned } from '../support/certificates.ts'
 import { startIssuer } from '../support/issuer.ts'
 import { newKey } from '../support/keys.ts'
 import { freePort } from '../support/redis.ts'
-import { CALLER, HASH, LEAST } from '../support/settings.ts'
+import { CALLER, LEAST } from '../support/settings.ts'
 
 const NOW = Date.parse('2026-11-24T00:00:00Z')
 const OTHER_HASH = hashApiKey('another API key')
@@ -69,11 +69,16 @@ t.test('callers', async t => {
   t.match(ofCallers({ ...CALLER, permissions: ['grant:read'] }), [/^warning nobody has token:read/])
   t.strictSame(ofCallers({ ...CALLER, permissions: ['*'] }), ['ok 1 caller'])
   t.match(ofCallers(CALLER, { ...CALLER, key_sha256: OTHER_HASH }), [/^warning appointments is there twice/])
-  t.match(ofCallers(CALLER, { ...CALLER, name: 'twin', key_sha256: HASH.toUpperCase() }), [
-    /^failed appointments and twin are known by the same key/,
-  ])
   t.match(ofCallers({ ...CALLER, key_sha256: hashApiKey('') }), [/^failed appointments has the hash of an empty key/])
   const issuers = JSON.stringify([{ issuer: 'https://a.example', audience: 'us', jwks_url: 'https://a.example/jwks' }])
+  const workload = { permissions: ['token:read'], jwt: { issuer: 'https://a.example', subject: 'batch' } }
+  const twins = JSON.stringify([
+    { ...workload, name: 'one' },
+    { ...workload, name: 'two' },
+  ])
+  t.match(said(callerChecks(configOf({ JWT_ISSUERS: issuers, CALLERS: twins }), NOW)), [
+    /^failed one and two are known by the same subject/,
+  ])
   t.match(said(callerChecks(configOf({ JWT_ISSUERS: issuers }), NOW)), [
     /^warning JWT_ISSUERS: no caller is of https:\/\/a\.example/,
   ])

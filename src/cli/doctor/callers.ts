@@ -14,9 +14,7 @@ export function callerChecks({ callers, jwtIssuers }: ServeConfig, nowMs: number
     ...callers.flatMap(caller => keyLines(caller, nowMs)),
     ...callers.flatMap(permissionLines),
     ...sharedWays(callers).map(names =>
-      failed(
-        `${names.join(' and ')} are known by the same key, subject or certificate: only one of them is ever found`,
-      ),
+      failed(`${names.join(' and ')} are known by the same subject or certificate: only one of them is ever found`),
     ),
     ...twice(callers.map(({ name }) => name)).map(name =>
       warning(`${name} is there twice: logs and the audit stream cannot tell them apart; use "keys" for several keys`),
@@ -57,13 +55,11 @@ function permissionLines({ name, permissions }: CallerEntry) {
   return permissions.length === 0 ? [warning(`${name} has no permission: it is refused whatever it asks for`)] : []
 }
 
-/** Names of callers that are known by one and the same thing. */
+/** Names of callers that are known by one and the same thing; the same key is refused with the settings. */
 function sharedWays(callers: readonly CallerEntry[]): readonly (readonly string[])[] {
   const byWay = new Map<string, string[]>()
-  for (const { name, key_sha256: hash, keys = [], jwt, certificate } of callers) {
-    const hashes = [hash ?? [], ...keys.map(({ sha256 }) => sha256)].flat()
+  for (const { name, jwt, certificate } of callers) {
     const ways = [
-      ...hashes.map(each => `key ${each.toLowerCase()}`),
       ...(jwt === undefined ? [] : [`jwt ${JSON.stringify([jwt.issuer, jwt.subject])}`]),
       ...(certificate === undefined ? [] : [`certificate ${JSON.stringify([certificate.subject, certificate.san])}`]),
     ]
