@@ -27,8 +27,8 @@ program
 program
   .command('dev')
   .description('Gateway, embedded store and HealthTap sandbox in one process, with commands to try it. Loopback only.')
-  .option('--port <port>', "the gateway's port", portNumber, 3000)
-  .option('--sandbox-port <port>', "the sandbox's port", portNumber, 3001)
+  .option('--port <port>', "the gateway's port", fixedPort, 3000)
+  .option('--sandbox-port <port>', "the sandbox's port", fixedPort, 3001)
   .addOption(rotationOption())
   .option('--token-lifetime <seconds>', 'how long access tokens live', seconds, 7200)
   .action(async options => {
@@ -145,6 +145,11 @@ function textOrFile(text: string): string {
 
 function portNumber(text: string): number {
   return wholeNumber(text, 0, 65_535)
+}
+
+/** One that others have to know before it is bound. */
+function fixedPort(text: string): number {
+  return wholeNumber(text, 1, 65_535)
 }
 
 function seconds(text: string): number {

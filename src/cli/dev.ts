@@ -37,15 +37,7 @@ export async function dev(options: DevArguments): Promise<void> {
   const appSecret = randomBytes(32).toString('hex')
   const gatewayUrl = `http://${HOST}:${options.port}`
   const callbackUri = `${gatewayUrl}/tap-in/callback`
-  const sandbox = await startSandbox({
-    port: options.sandboxPort,
-    appId,
-    appSecret,
-    redirectUris: [callbackUri],
-    rotation: options.rotation,
-    tokenLifetimeSeconds: options.tokenLifetime,
-  })
-
+  const sandboxUrl = `http://${HOST}:${options.sandboxPort}`
   const { apiKey, entry } = newCaller('development', ['*'])
   const config = readEmbeddedConfig({
     LOG_LEVEL: 'warn',
@@ -54,11 +46,19 @@ export async function dev(options: DevArguments): Promise<void> {
     PORT: String(options.port),
     HEALTHTAP_APP_ID: appId,
     HEALTHTAP_APP_SECRET: appSecret,
-    HEALTHTAP_AUTHORIZE_URL: `${sandbox.url}/oauth/authorize`,
-    HEALTHTAP_API_URL: sandbox.url,
-    HEALTHTAP_IDENTITY_URL: `${sandbox.url}/api/v2.1/me.json`,
+    HEALTHTAP_AUTHORIZE_URL: `${sandboxUrl}/oauth/authorize`,
+    HEALTHTAP_API_URL: sandboxUrl,
+    HEALTHTAP_IDENTITY_URL: `${sandboxUrl}/api/v2.1/me.json`,
     HEALTHTAP_REDIRECT_URIS: callbackUri,
     CALLERS: JSON.stringify([entry]),
+  })
+  const sandbox = await startSandbox({
+    port: options.sandboxPort,
+    appId,
+    appSecret,
+    redirectUris: [callbackUri],
+    rotation: options.rotation,
+    tokenLifetimeSeconds: options.tokenLifetime,
   })
   const gateway = await createEmbeddedGateway(config)
   await gateway.listen()
@@ -67,7 +67,7 @@ export async function dev(options: DevArguments): Promise<void> {
     await sandbox.close()
   }
   closeGracefully({ ...gateway, close }, 5_000, 0)
-  process.stdout.write(walkThrough({ gatewayUrl, sandboxUrl: sandbox.url, apiKey, appId, callbackUri }))
+  process.stdout.write(walkThrough({ gatewayUrl, sandboxUrl, apiKey, appId, callbackUri }))
 }
 
 interface Addresses {

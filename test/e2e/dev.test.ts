@@ -46,6 +46,7 @@ t.test('commands say what is wrong with them, and exit 2', async t => {
     [['sandbox'], /required option '--app-id/],
     [['caller', 'x', '--permission', 'everything'], /Allowed choices are/],
     [['dev', '--port', 'x'], /whole number/],
+    [['dev', '--sandbox-port', '0'], /whole number from 1/],
     [['rotate-keys', '--all'], /unknown option/],
     [['rotate-keys', 'k2'], /too many arguments/],
   ] as const
