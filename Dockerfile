@@ -6,7 +6,7 @@ WORKDIR /app
 COPY package.json package-lock.json ./
 
 FROM sources AS build
-RUN --mount=type=cache,target=/root/.npm npm ci --ignore-scripts
+RUN --mount=type=cache,target=/tmp/npm npm ci --cache /tmp/npm --ignore-scripts
 COPY tsconfig.json tsconfig.build.json ./
 COPY scripts/build.js scripts/
 COPY src src
@@ -16,7 +16,7 @@ COPY sandbox sandbox
 RUN npm run build
 
 FROM sources AS dependencies
-RUN --mount=type=cache,target=/root/.npm npm ci --omit=dev --ignore-scripts \
+RUN --mount=type=cache,target=/tmp/npm npm ci --cache /tmp/npm --omit=dev --ignore-scripts \
  && find node_modules -name '*.map' -delete
 
 FROM node:24-bookworm-slim AS gateway

@@ -54,7 +54,7 @@ const authorizations: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { br
       const begun = await broker.authorizations.begin({ redirectUri, scope, returnTo, guid })
       if (guid !== undefined) request.audited = { guid }
       checkScope(request.caller, begun.authorization.scope)
-      reply.code(201).header('cache-control', 'no-store')
+      reply.code(201)
       return {
         state: begun.authorization.state,
         authorization_url: begun.authorizationUrl,
@@ -85,10 +85,9 @@ const authorizations: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { br
         },
       },
     },
-    async (request, reply) => {
+    async request => {
       const authorization = await broker.authorizations.read(request.params.state)
       if (authorization.guid !== null) request.audited = { guid: authorization.guid }
-      reply.header('cache-control', 'no-store')
       checkPerson(request.caller, authorization.guid ?? authorization.expectedGuid ?? undefined)
       return outcomeView(authorization)
     },

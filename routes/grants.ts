@@ -82,10 +82,7 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
       request.audited = auditedToken(grant)
       checkPerson(caller, grant.guid)
       checkScope(caller, grant.scope)
-      reply
-        .code(created ? 201 : 200)
-        .header('cache-control', 'no-store')
-        .header('location', `/v1/grants/${grant.guid}`)
+      reply.code(created ? 201 : 200).header('location', `/v1/grants/${grant.guid}`)
       return accessTokenView(grant, broker.policy, clock.now())
     },
   )
@@ -115,10 +112,9 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
         },
       },
     },
-    async (request, reply) => {
+    async request => {
       const { status, username, limit = 50, cursor } = request.query
       const page = await broker.grants.list({ status, username, limit, cursor })
-      reply.header('cache-control', 'no-store')
       const items = page.grants.filter(grant => reaches(request.caller, grant)).map(grantView)
       return { items, next_cursor: page.nextCursor }
     },
@@ -140,10 +136,9 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
         },
       },
     },
-    async (request, reply) => {
+    async request => {
       const grant = await broker.grants.read(request.params.guid)
       request.audited = auditedGrant(grant)
-      reply.header('cache-control', 'no-store')
       return grantView(grant)
     },
   )
@@ -199,10 +194,7 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
         },
       })
       request.audited = auditedToken(grant)
-      reply
-        .code(created ? 201 : 200)
-        .header('cache-control', 'no-store')
-        .header('location', `/v1/grants/${guid}`)
+      reply.code(created ? 201 : 200).header('location', `/v1/grants/${guid}`)
       return grantView(grant)
     },
   )

@@ -54,10 +54,7 @@ const users: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, clo
       const { username, attributes = {} } = request.body
       const { grant, created } = await broker.provisionings.provision({ username, attributes })
       request.audited = auditedToken(grant)
-      reply
-        .code(created ? 201 : 200)
-        .header('cache-control', 'no-store')
-        .header('location', `/v1/grants/${grant.guid}`)
+      reply.code(created ? 201 : 200).header('location', `/v1/grants/${grant.guid}`)
       return accessTokenView(grant, broker.policy, clock.now())
     },
   )

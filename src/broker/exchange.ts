@@ -75,7 +75,7 @@ export function createExchanges(
   async function checkSentWith(state: string | null, authorization: Authorization | null): Promise<void> {
     if (state === (authorization?.state ?? null)) return
     const problem = new Problem('authorization_code_rejected', 'This code was used already, with another state.')
-    if (authorization !== null) await conclude(authorization, { error: problem.code })
+    if (authorization !== null) await authorizations.conclude(authorization.state, { error: problem.code })
     throw problem
   }
 
@@ -125,7 +125,7 @@ export function createExchanges(
 
   async function repeated(guid: string, authorization: Authorization | null): Promise<Exchanged> {
     // Whoever has exchanged it may not have lived to say so.
-    if (authorization?.status === 'pending') await conclude(authorization, { guid })
+    if (authorization?.status === 'pending') await authorizations.conclude(authorization.state, { guid })
     return { grant: await tokens.read(guid, null), created: false }
   }
 

@@ -14,6 +14,7 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import type { Secret } from '../ports/secret.ts'
+import { syncDirectory } from '../system/directories.ts'
 
 export type ContainerFault = 'not_ours' | 'passphrase' | 'altered' | 'finished'
 
@@ -45,7 +46,7 @@ export interface ContainerWriter {
 export interface ContainerReader {
   /** What the first frame says. */
   readonly first: unknown
-  /** The chunks, in order. Once it is through, `end` tells how it ended. */
+  /** The chunks, in order. Once it is through, `last` tells how it ended. */
   chunks(): AsyncGenerator<unknown>
   /** The last chunk; undefined: there is none, the writer was stopped before. Only once `chunks` is through. */
   last(): unknown
@@ -243,14 +244,4 @@ async function readExactly(file: FileHandle, position: number, length: number): 
     read += bytesRead
   }
   return bytes
-}
-
-/** Until then a crash of the machine may forget the file's name. */
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
 }

@@ -6,6 +6,7 @@ import type { Journal, Rotation } from '../ports/journal.ts'
 import { RecordUnreadable } from '../ports/store.ts'
 import { type Codec, keyIdsIn } from '../store/codec.ts'
 import type { Tally } from '../store/tally.ts'
+import { syncDirectory } from './directories.ts'
 
 const SUFFIX = '.rotation'
 const PLACE = 'journal'
@@ -106,16 +107,6 @@ async function writeDurably(directory: string, file: string, draft: string, text
   }
   await rename(draft, file)
   await syncDirectory(directory)
-}
-
-/** Until then a crash of the machine may forget the file's name. */
-async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
 }
 
 /** For a store that lives and dies with the process. */

@@ -1,4 +1,5 @@
 import { createHash, randomBytes } from 'node:crypto'
+import type { Rotation } from '../../src/ports/journal.ts'
 import type { Authorization, Exchange, Grant, Provisioning } from '../../src/ports/records.ts'
 import { Secret } from '../../src/ports/secret.ts'
 
@@ -64,6 +65,21 @@ export function exchangeOf(expiresAtMs: number): Exchange {
 export function provisioningOf(nowMs: number): Provisioning {
   const password = new Secret(SECRETS.provisionedPassword)
   return { status: 'under_way', owner: 'replica-1', leaseUntilMs: nowMs + 15_000, password, inDoubt: false }
+}
+
+/** A renewal's pair, as it waits in the journal. */
+export function rotationOf(guid: string): Rotation {
+  return {
+    guid,
+    replacesVersion: 1,
+    spentFingerprint: 'abc',
+    base: grantOf(guid, 1),
+    pair: { accessToken: new Secret('access'), refreshToken: new Secret('refresh') },
+    scope: null,
+    issuedAtMs: 1,
+    accessTokenExpiresAtMs: 2,
+    refreshTokenExpiresAtMs: null,
+  }
 }
 
 /** A record (or settings) with its secrets told, to compare: a `Secret` looks like any other from outside. */

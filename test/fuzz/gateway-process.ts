@@ -9,7 +9,7 @@ const ERROR = 50
 const logTo = new Writable({
   write(chunk, _encoding, done) {
     const line = String(chunk)
-    if (Number(/"level":(\d+)/.exec(line)?.[1] ?? 0) >= ERROR) process.stderr.write(line)
+    if (Number(/"level":(\d+)/.exec(line)?.[1] ?? 0) >= ERROR) process.send?.({ error: line })
     done()
   },
 })

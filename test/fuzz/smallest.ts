@@ -1,12 +1,9 @@
 /** Which steps of a counterexample matter. The values in them were made smaller before. */
-import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
 import type { Step } from './steps.ts'
 import type { World } from './world.ts'
 
 const WITHIN_MS = 60_000
-/** The gateway's log comes by another way than its answers. */
-const LOG_WITHIN_MS = 200
 const LONGEST_LINE = 1_500
 
 /** The text of a report: what went wrong, by which requests, by the fewest steps. `run` throws where it goes wrong again. */
@@ -27,8 +24,7 @@ export async function smallest(
       else [steps, message] = [fewer, failure.message]
     }
   }
-  await sleep(LOG_WITHIN_MS)
-  const log = world.errors()
+  const log = await world.errors()
   return [
     message,
     ...(log === '' ? [] : ["The gateway's log:", log.slice(-3_000)]),

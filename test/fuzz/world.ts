@@ -4,7 +4,6 @@ import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { type SandboxDriver, startDriven } from '../../sandbox/driver.ts'
 import { newEncryptionKey } from '../../src/cli/keys.ts'
 import { startRedis } from '../support/redis.ts'
@@ -32,8 +31,8 @@ export interface World {
   readonly redirectUris: string[]
   readonly returnTo: string
   urlOf(door: Door): string
-  /** The gateway's last lines of the log that tell of errors. */
-  errors(): string
+  /** The gateway's last lines of the log that tell of errors, all that it has written by now among them. */
+  errors(): Promise<string>
   isAlive(): boolean
   /** Resolves when the gateway has ended, or after a while in which it has not. */
   ended(): Promise<void>
@@ -78,18 +77,31 @@ export async function startWorld(): Promise<World> {
     JOURNAL_DIR: journal,
   })
   const errors: string[] = []
-  child.stderr?.on('data', chunk => {
-    errors.push(...String(chunk).split('\n').filter(Boolean))
+  const keep = (text: string) => {
+    errors.push(...text.split('\n').filter(Boolean))
     errors.splice(0, errors.length - LAST_ERRORS)
+  }
+  // What it logs comes in one line with its answers; what it dies of comes here.
+  child.on('message', (message: { error?: string }) => keep(message.error ?? ''))
+  child.stderr?.on('data', chunk => keep(String(chunk)))
+  const allSaid = once(child, 'close')
+  const notStarted = allSaid.then(() => {
+    throw new Error(`the gateway does not start: ${errors.join('\n')}`)
   })
-  const [addresses] = (await Promise.race([once(child, 'message'), once(child, 'exit')])) as [Record<Door, string>]
-  if (addresses?.main === undefined) throw new Error(`the gateway does not start: ${errors.join('\n')}`)
+  const addresses = await Promise.race([told<Record<Door, string>>(child, 'main'), notStarted])
   const client = createClient()
   const document = (await (await fetch(`${addresses.main}/openapi.json`)).json()) as Document
   const { schemas } = document.components
 
   function isAlive(): boolean {
     return child.exitCode === null && child.signalCode === null
+  }
+
+  async function figures(): Promise<Figures> {
+    client.close()
+    const answer = told<Figures>(child, 'heapBytes')
+    if (child.connected) child.send('figures')
+    return await answer
   }
 
   async function readiness(): Promise<string> {
@@ -112,25 +124,21 @@ export async function startWorld(): Promise<World> {
     redirectUris,
     returnTo: `${RETURN_TO}/back`,
     urlOf: door => addresses[door],
-    errors: () => errors.join('\n'),
+    async errors() {
+      await Promise.race([allSaid, figures()])
+      return errors.join('\n')
+    },
     isAlive,
     async ended() {
-      const untilMs = Date.now() + ENDS_WITHIN_MS
-      while (isAlive() && Date.now() < untilMs) await sleep(20)
+      if (isAlive()) await once(child, 'exit', { signal: AbortSignal.timeout(ENDS_WITHIN_MS) }).catch(() => {})
     },
     async recovered() {
       const untilMs = Date.now() + RECOVERS_WITHIN_MS
       for (let status = await readiness(); status !== 'ok'; status = await readiness()) {
         demand(Date.now() < untilMs, () => `after ${RECOVERS_WITHIN_MS} ms without a fault the gateway is ${status}`)
-        await sleep(100)
       }
     },
-    async figures() {
-      client.close()
-      child.send('figures')
-      const [figures] = (await once(child, 'message')) as [Figures]
-      return figures
-    },
+    figures,
     async close() {
       client.close()
       if (child.connected) child.send('close')
@@ -140,6 +148,18 @@ export async function startWorld(): Promise<World> {
       rmSync(journal, { recursive: true, force: true })
     },
   }
+}
+
+/** The next message that says this. */
+function told<T>(child: ChildProcess, name: keyof T & string): Promise<T> {
+  return new Promise(resolve => {
+    const look = (message: object) => {
+      if (!(name in message)) return
+      child.off('message', look)
+      resolve(message as T)
+    }
+    child.on('message', look)
+  })
 }
 
 function startGateway(environment: Record<string, string>): ChildProcess {

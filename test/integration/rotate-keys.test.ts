@@ -7,15 +7,13 @@ import t, { type Test } from 'tap'
 import { newEncryptionKey } from '../../src/cli/keys.ts'
 import { rotateKeys } from '../../src/cli/rotate-keys.ts'
 import type { Environment } from '../../src/config.ts'
-import type { Rotation } from '../../src/ports/journal.ts'
-import { Secret } from '../../src/ports/secret.ts'
 import { encryptionKeys } from '../../src/settings.ts'
 import { createCodec } from '../../src/store/codec.ts'
 import { createKeys } from '../../src/store/redis/keys.ts'
 import { createSealer } from '../../src/store/sealing.ts'
 import { systemClock } from '../../src/system/clock.ts'
 import { createFileJournal } from '../../src/system/journal.ts'
-import { grantOf, guidOf } from '../contract/records.ts'
+import { guidOf, rotationOf } from '../contract/records.ts'
 import { openRedisStores } from '../contract/redis-stores.ts'
 import { drillKeys, knownGrant } from '../support/key-drill.ts'
 import { freePort, startRedis } from '../support/redis.ts'
@@ -62,20 +60,6 @@ function openStores(t: Test, environment: Record<string, string>, entries: strin
 function journalOf(environment: Record<string, string>, entries: string, unreadable: string[] = []) {
   const codec = createCodec(createSealer(encryptionKeys(entries)))
   return createFileJournal(environment.JOURNAL_DIR ?? '', codec, file => unreadable.push(file))
-}
-
-function rotationOf(guid: string): Rotation {
-  return {
-    guid,
-    replacesVersion: 1,
-    spentFingerprint: 'abc',
-    base: grantOf(guid, 1),
-    pair: { accessToken: new Secret('access'), refreshToken: new Secret('refresh') },
-    scope: null,
-    issuedAtMs: 1,
-    accessTokenExpiresAtMs: 2,
-    refreshTokenExpiresAtMs: null,
-  }
 }
 
 t.test('the drill: four steps, and nobody is told anything but their token', async t => {

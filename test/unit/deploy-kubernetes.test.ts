@@ -12,16 +12,16 @@ const applied = readdirSync(new URL(`../../${FOLDER}`, import.meta.url))
   .flatMap(name => documentsIn(`${FOLDER}/${name}`))
 const [secret] = documentsIn(`${FOLDER}/examples/secret.yaml`)
 
-function only(kind: string): Data {
+function theOne(kind: string): Data {
   const [found, ...more] = applied.filter(manifest => manifest.kind === kind)
   if (found === undefined || more.length > 0) throw new Error(`there should be one ${kind}`)
   return found
 }
 
-const deployment = only('Deployment')
+const deployment = theOne('Deployment')
 const pod = deployment.spec.template.spec
 const [container] = pod.containers
-const settings = only('ConfigMap').data
+const settings = theOne('ConfigMap').data
 const ports: { name: string; containerPort: number }[] = container.ports
 
 t.test('every field is one that Kubernetes knows, of its type', async t => {
@@ -43,7 +43,7 @@ t.test('a field that is misspelt, misplaced or of another type does not pass', a
     ['maxReplicas', 'HorizontalPodAutoscaler', it => Reflect.deleteProperty(it.spec, 'maxReplicas')],
   ]
   const changed = faults.map(([, kind, change]) => {
-    const manifest = structuredClone(only(kind))
+    const manifest = structuredClone(theOne(kind))
     change(manifest)
     return manifest
   })
@@ -55,20 +55,20 @@ t.test('everything is in one place, and selects the pods of the deployment', asy
   const { labels } = deployment.spec.template.metadata
   const selected = (selector: Record<string, string>) =>
     Object.keys(selector).length > 0 && Object.entries(selector).every(([name, value]) => labels[name] === value)
-  const namespace = only('Namespace').metadata.name
+  const namespace = theOne('Namespace').metadata.name
   for (const { kind, metadata } of [...applied, secret]) {
     if (kind !== 'Namespace') t.equal(metadata.namespace, namespace, `${kind} ${metadata.name}`)
   }
   const selectors = [
     deployment.spec.selector.matchLabels,
-    only('PodDisruptionBudget').spec.selector.matchLabels,
-    only('NetworkPolicy').spec.podSelector.matchLabels,
+    theOne('PodDisruptionBudget').spec.selector.matchLabels,
+    theOne('NetworkPolicy').spec.podSelector.matchLabels,
     ...pod.topologySpreadConstraints.map((constraint: Data) => constraint.labelSelector.matchLabels),
     ...applied.filter(({ kind }) => kind === 'Service').map(({ spec }) => spec.selector),
   ]
   for (const selector of selectors) t.ok(selected(selector), JSON.stringify(selector))
-  t.equal(pod.serviceAccountName, only('ServiceAccount').metadata.name)
-  const { scaleTargetRef, minReplicas } = only('HorizontalPodAutoscaler').spec
+  t.equal(pod.serviceAccountName, theOne('ServiceAccount').metadata.name)
+  const { scaleTargetRef, minReplicas } = theOne('HorizontalPodAutoscaler').spec
   t.strictSame(scaleTargetRef, { apiVersion: 'apps/v1', kind: 'Deployment', name: deployment.metadata.name })
   t.equal(minReplicas, deployment.spec.replicas)
   t.equal(deployment.spec.replicas, 3)
@@ -82,10 +82,10 @@ t.test('ports are those that the gateway listens on, and whoever names one means
     ...applied
       .filter(({ kind }) => kind === 'Service')
       .flatMap(({ spec }) => spec.ports.map((port: Data) => port.targetPort)),
-    ...only('NetworkPolicy').spec.ingress.flatMap((rule: Data) => rule.ports.map((port: Data) => port.port)),
+    ...theOne('NetworkPolicy').spec.ingress.flatMap((rule: Data) => rule.ports.map((port: Data) => port.port)),
   ]
   for (const name of named) t.ok(name in listening, name)
-  for (const rule of only('NetworkPolicy').spec.ingress) t.ok(rule.from.length > 0, 'nobody comes in unnamed')
+  for (const rule of theOne('NetworkPolicy').spec.ingress) t.ok(rule.from.length > 0, 'nobody comes in unnamed')
   t.match(
     [container.startupProbe, container.livenessProbe],
     [{ httpGet: { path: '/health/live', port: 'metrics' } }, { httpGet: { path: '/health/live', port: 'metrics' } }],
@@ -97,7 +97,7 @@ t.test('a gateway takes the settings, knows all of them, and finds each secret',
   t.match(configOf(settings), { port: 3000, publicPort: 3002, metricsPort: 9464 })
   for (const name of Object.keys(settings)) t.ok(isSetting(name), name)
   t.strictSame(filesNamedIn(settings), Object.keys(secret.stringData).sort())
-  t.strictSame(container.envFrom, [{ configMapRef: { name: only('ConfigMap').metadata.name } }])
+  t.strictSame(container.envFrom, [{ configMapRef: { name: theOne('ConfigMap').metadata.name } }])
   const mounts = new Map<string, string>(container.volumeMounts.map((mount: Data) => [mount.name, mount.mountPath]))
   const volumes = new Map<string, Data>(pod.volumes.map((volume: Data) => [volume.name, volume]))
   t.strictSame([...mounts.keys()].sort(), [...volumes.keys()].sort())
@@ -110,7 +110,7 @@ t.test('a gateway takes the settings, knows all of them, and finds each secret',
 })
 
 t.test('the pod is as careful as "restricted" wants it, and more', async t => {
-  t.match(only('Namespace').metadata.labels, { 'pod-security.kubernetes.io/enforce': 'restricted' })
+  t.match(theOne('Namespace').metadata.labels, { 'pod-security.kubernetes.io/enforce': 'restricted' })
   t.match(pod.securityContext, { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault' } })
   t.match(container.securityContext, {
     allowPrivilegeEscalation: false,
@@ -130,5 +130,5 @@ t.test('nobody is killed before what is under way has ended, and not everybody i
   const { periodSeconds, failureThreshold } = container.readinessProbe
   t.ok(config.shutdownDelaySeconds >= 5 && periodSeconds * failureThreshold <= 10)
   t.strictSame(deployment.spec.strategy.rollingUpdate, { maxUnavailable: 0, maxSurge: 1 })
-  t.match(only('PodDisruptionBudget').spec, { maxUnavailable: 1, unhealthyPodEvictionPolicy: 'IfHealthyBudget' })
+  t.match(theOne('PodDisruptionBudget').spec, { maxUnavailable: 1, unhealthyPodEvictionPolicy: 'IfHealthyBudget' })
 })

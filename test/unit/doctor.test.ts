@@ -17,11 +17,10 @@ import { keyChecks } from '../../src/cli/doctor/keys.ts'
 import { portChecks } from '../../src/cli/doctor/ports.ts'
 import { tlsChecks } from '../../src/cli/doctor/tls.ts'
 import { type Environment, readConfig } from '../../src/config.ts'
-import { Secret } from '../../src/ports/secret.ts'
 import { createCodec } from '../../src/store/codec.ts'
 import { createSealer } from '../../src/store/sealing.ts'
 import { createFileJournal } from '../../src/system/journal.ts'
-import { grantOf } from '../contract/records.ts'
+import { rotationOf } from '../contract/records.ts'
 import { selfSigned } from '../support/certificates.ts'
 import { startIssuer } from '../support/issuer.ts'
 import { newKey } from '../support/keys.ts'
@@ -217,18 +216,7 @@ t.test('what waits in the journal is told, and whether it opens', async t => {
   const key = newKey('k1')
   const settings = { JOURNAL_DIR: dir, ENCRYPTION_KEYS: `k1:${key.key.export().toString('base64')}` }
   const journalBy = (sealing: typeof key) => createFileJournal(dir, createCodec(createSealer([sealing])), () => {})
-  const put = (sealing: typeof key, guid: string) =>
-    journalBy(sealing).put({
-      guid,
-      replacesVersion: 1,
-      spentFingerprint: 'abc',
-      base: grantOf(guid, 1),
-      pair: { accessToken: new Secret('access'), refreshToken: new Secret('refresh') },
-      scope: null,
-      issuedAtMs: 1,
-      accessTokenExpiresAtMs: 2,
-      refreshTokenExpiresAtMs: null,
-    })
+  const put = (sealing: typeof key, guid: string) => journalBy(sealing).put(rotationOf(guid))
   await put(key, 'ada')
   t.match(said(await fileChecks(configOf(settings)))[0], /^warning 1 renewal wait to be stored: start a gateway here/)
   await put(newKey('k0'), 'bob')
