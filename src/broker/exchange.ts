@@ -48,7 +48,8 @@ export function createExchanges(
 ): Exchanges {
   const { clock, client, policy, provider, slots } = context
   const { exchanges } = context.stores
-  const underWay = new Map<string, { readonly state: string | null; readonly work: Promise<Exchanged> }>()
+  /** By code and state: the same code with another state is another's, and waits for what the store says. */
+  const underWay = new Map<string, Promise<Exchanged>>()
   /** An exchange may be followed by the question whose tokens these are. */
   const leaseMs = 2 * policy.leaseMs
 
@@ -56,9 +57,10 @@ export function createExchanges(
     checkRedirectUri(client.redirectUris, request.redirectUri)
     const key = exchangeKey(request)
     const authorization = await claimState(request, key)
-    const running = underWay.get(key)
-    if (running !== undefined) await checkSentWith(running.state, authorization)
-    const work = running?.work ?? run(key, request, authorization)
+    const mine = `${key} ${authorization?.state ?? ''}`
+    const running = underWay.get(mine)
+    const work = running ?? once(key, request, authorization).finally(() => underWay.delete(mine))
+    underWay.set(mine, work)
     const done = await within(context, clock.now() + leaseMs, () => work)
     if (done === null) {
       const detail = 'The exchange is done and could not be stored yet. It is tried again: repeat this request.'
@@ -86,12 +88,6 @@ export function createExchanges(
     throw new Problem('state_invalid', detail, { errors: [{ path: '/state', message: 'is required' }] })
   }
 
-  function run(key: string, request: ExchangeRequest, authorization: Authorization | null): Promise<Exchanged> {
-    const work = once(key, request, authorization).finally(() => underWay.delete(key))
-    underWay.set(key, { state: authorization?.state ?? null, work })
-    return work
-  }
-
   async function once(key: string, request: ExchangeRequest, authorization: Authorization | null): Promise<Exchanged> {
     const state = authorization?.state ?? null
     for (;;) {
@@ -115,9 +111,12 @@ export function createExchanges(
       })
       if (mine) return await perform(key, request, authorization)
       const known = stored?.record
-      if (known !== undefined) await checkSentWith(known.state, authorization)
-      if (known?.status === 'done') return await repeated(known.guid, authorization)
-      if (known?.status === 'failed') throw new Problem(known.code, known.detail)
+      if (known !== undefined && known.status !== 'under_way') {
+        await checkSentWith(known.state, authorization)
+        if (known.status === 'done') return await repeated(known.guid, authorization)
+        throw new Problem(known.code, known.detail)
+      }
+      // Also somebody else's, who has put this code to another state: HealthTap may refuse that, and then it is still good here.
       const untilMs = known?.leaseUntilMs ?? clock.now()
       await watch(context, exchanges, key, untilMs, seen => seen?.status !== 'under_way')
     }
@@ -246,7 +245,7 @@ export function createExchanges(
   return {
     exchange,
     async idle() {
-      while (underWay.size > 0) await Promise.allSettled([...underWay.values()].map(({ work }) => work))
+      while (underWay.size > 0) await Promise.allSettled(underWay.values())
     },
   }
 }

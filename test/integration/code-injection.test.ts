@@ -73,6 +73,22 @@ t.test('the same while the exchange is under way, in this process and in another
   t.match(await exchange(other, { state: victims.state }), { status: 200, body: { guid: body.guid } })
 })
 
+t.test('who puts a code to a state of their own first takes it from nobody', async t => {
+  const { begin, client, exchange, other, sandbox, victims } = await startTapIn(t)
+  const [own, another] = [await begin(), await begin()]
+  await sandbox.addFault({ operation: 'exchange', kind: 'latency', latency_ms: 300, times: 1 })
+  const first = exchange(client, { state: own.state })
+  while ((await sandbox.counts()).peak_concurrency === 0);
+  const answers = await Promise.all([
+    exchange(client, { state: victims.state }),
+    exchange(other, { state: victims.state }),
+    exchange(other, { state: another.state }),
+  ])
+  t.match(await first, REJECTED, 'HealthTap refuses it: the verifier is of another authorization')
+  t.strictSame(answers.map(({ status }) => status).sort(), [200, 201, 400])
+  t.match(await client.get(`/v1/authorizations/${victims.state}`), { body: { status: 'connected' } })
+})
+
 t.test('a code without a state can be repeated without one, and not with one', async t => {
   const { begin, client, other, redirectUri, sandbox } = await startTapIn(t)
   const body = { code: await sandbox.code({ username: 'eve' }), redirect_uri: redirectUri }
