@@ -4,7 +4,7 @@
  */
 import { writeFileSync } from 'node:fs'
 import { Redis } from 'ioredis'
-import { encryptionKeys } from '../src/settings.ts'
+import { encryptionKeys } from '../src/settings/forms.ts'
 import { openRedisStores } from '../test/contract/redis-stores.ts'
 import { ManualClock } from '../test/support/clock.ts'
 import { KEPT_AT_MS, KEPT_KEY, KEPT_PREFIX, type KeptKind, keptRecords, storeOf } from '../test/support/kept-records.ts'

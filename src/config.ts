@@ -3,12 +3,18 @@ import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { CallerEntry, Issuer, IssuerEntry, KeySet } from './callers/entries.ts'
 import type { Secret } from './ports/secret.ts'
-import * as settings from './settings.ts'
+import { SettingError } from './settings/forms.ts'
+import {
+  type LOG_LEVELS,
+  SECRETS,
+  SETTINGS,
+  type Setting,
+  type SettingName,
+  type SettingValue,
+} from './settings/schema.ts'
 import type { RedisAddress } from './store/redis/connection.ts'
 import type { EncryptionKey, EncryptionKeys } from './store/sealing.ts'
 import { whatOpensslRefuses } from './tls.ts'
-
-const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 
 export interface Tls {
   /** PEM, as the private key is. */
@@ -116,44 +122,49 @@ export type Environment = Readonly<Record<string, string | undefined>>
 function reading(environment: Environment) {
   const problems: string[] = []
 
-  function raw(name: string): string | undefined {
+  function raw(name: SettingName): string | undefined {
     const value = environment[name] || undefined
     const file = environment[`${name}_FILE`] || undefined
     if (file === undefined) return value
-    if (value !== undefined) throw new settings.SettingError(`and ${name}_FILE are both set: leave one away`)
+    if (value !== undefined) throw new SettingError(`and ${name}_FILE are both set: leave one away`)
     try {
       return readFileSync(file, 'utf8').trim() || undefined
     } catch (error) {
-      throw new settings.SettingError(`cannot be read from ${name}_FILE (${(error as NodeJS.ErrnoException).code})`)
+      throw new SettingError(`cannot be read from ${name}_FILE (${(error as NodeJS.ErrnoException).code})`)
     }
   }
 
-  function read<T>(name: string, parse: settings.Parse<T>, fallback: T | undefined): T {
+  /** What it is, or what is taken in its place. */
+  function read<Name extends SettingName>(name: Name): SettingValue<Name> {
+    const { fallback, form } = SETTINGS[name] as Setting<SettingValue<Name>>
+    return attempt(name, text => {
+      const value = text ?? fallback
+      if (value === undefined) throw new SettingError('is missing')
+      return value === null ? (null as SettingValue<Name>) : form(value)
+    })
+  }
+
+  /** What it is; null where it is absent, also where `serve` could not do without it. */
+  function readIfSet<Name extends SettingName>(name: Name): SettingValue<Name> | null {
+    const { form } = SETTINGS[name] as Setting<SettingValue<Name>>
+    return attempt(name, text => (text === undefined ? null : form(text)))
+  }
+
+  function attempt<T>(name: SettingName, make: (text: string | undefined) => T): T {
     try {
-      const value = raw(name)
-      if (value !== undefined) return parse(value)
-      if (fallback !== undefined) return fallback
-      throw new settings.SettingError('is missing')
+      return make(raw(name))
     } catch (error) {
-      if (!(error instanceof settings.SettingError)) throw error
+      if (!(error instanceof SettingError)) throw error
       problems.push(`${name} ${error.message}`)
-      // Never seen by anybody: the problems are thrown below.
-      return fallback as T
+      // Never seen by anybody: the problems are thrown in the end.
+      return null as T
     }
   }
 
-  return { problems, read }
+  return { problems, read, readIfSet, isSet: (name: SettingName) => attempt(name, text => text !== undefined) }
 }
 
-/** The settings that a secret stands in. */
-const SECRETS = [
-  'HEALTHTAP_APP_SECRET',
-  'HEALTHTAP_APP_SECRET_NEXT',
-  'REDIS_URL',
-  'ENCRYPTION_KEYS',
-  'AUDIT_KEY',
-  'TLS_KEY',
-] as const
+type Read = ReturnType<typeof reading>['read']
 
 /**
  * The environment, to read settings from now and later. From here on the process itself has no secrets in it: Node writes it
@@ -167,21 +178,19 @@ export function takeEnvironment(): Environment {
   return environment
 }
 
-const required = undefined
-
 /** Throws `ConfigError`, naming everything that is wrong at once. */
 export function readConfig(environment: Environment = process.env): ServeConfig {
   const { problems, read } = reading(environment)
-  const { config, misfits } = common({ problems, read })
+  const { config, misfits } = common(problems, read)
   const served: ServeConfig = {
     ...config,
-    redis: read('REDIS_URL', settings.redisUrl, required),
-    redisPrefix: read('REDIS_PREFIX', settings.redisPrefix, 'htgw'),
-    encryptionKeys: read('ENCRYPTION_KEYS', settings.encryptionKeys, required),
-    shutdownDelaySeconds: read('SHUTDOWN_DELAY_SECONDS', settings.integer(0, 300), 1),
-    journalDir: read('JOURNAL_DIR', settings.text, './journal'),
-    auditLog: read('AUDIT_LOG', settings.text, '-'),
-    auditKey: read<KeyObject | null>('AUDIT_KEY', settings.auditKey, null),
+    redis: read('REDIS_URL'),
+    redisPrefix: read('REDIS_PREFIX'),
+    encryptionKeys: read('ENCRYPTION_KEYS'),
+    shutdownDelaySeconds: read('SHUTDOWN_DELAY_SECONDS'),
+    journalDir: read('JOURNAL_DIR'),
+    auditLog: read('AUDIT_LOG'),
+    auditKey: read('AUDIT_KEY'),
   }
   return checked(served, problems, misfits)
 }
@@ -189,7 +198,7 @@ export function readConfig(environment: Environment = process.env): ServeConfig 
 /** The settings of a gateway that keeps its grants in memory. As `readConfig`. */
 export function readEmbeddedConfig(environment: Environment): Config {
   const { problems, read } = reading(environment)
-  const { config, misfits } = common({ problems, read })
+  const { config, misfits } = common(problems, read)
   return checked(config, problems, misfits)
 }
 
@@ -201,7 +210,7 @@ function checked<T extends Config>(config: T, problems: readonly string[], misfi
 }
 
 /** The settings that any gateway has. */
-function common({ problems, read }: ReturnType<typeof reading>) {
+function common(problems: string[], read: Read) {
   /** A file of keys is read with the settings: it changes with them. */
   function withKeys({ jwks_file: file, ...issuer }: IssuerEntry): Issuer {
     if (file === undefined) return issuer
@@ -215,44 +224,40 @@ function common({ problems, read }: ReturnType<typeof reading>) {
   }
 
   const tls = {
-    cert: read<string | null>('TLS_CERT', settings.certificates, null),
-    key: read<Secret | null>('TLS_KEY', settings.privateKey, null),
-    clientCa: read<string | null>('TLS_CLIENT_CA', settings.certificates, null),
+    cert: read('TLS_CERT'),
+    key: read('TLS_KEY'),
+    clientCa: read('TLS_CLIENT_CA'),
   }
   const config: Config = {
     ...listeners(read),
-    publicPort: read<number | null>('PUBLIC_PORT', settings.integer(0, 65_535), null),
-    maxConnections: read('MAX_CONNECTIONS', settings.integer(1, 1_000_000), 10_000),
-    maxConcurrentPerCaller: read('MAX_CONCURRENT_PER_CALLER', settings.integer(1, 1_000_000), 1_000),
-    rateLimitPerCaller: read('RATE_LIMIT_PER_CALLER', settings.integer(0, 1_000_000), 0),
-    rateLimitPerGuid: read('RATE_LIMIT_PER_GUID', settings.integer(0, 1_000_000), 0),
-    appId: read('HEALTHTAP_APP_ID', settings.text, required),
-    appSecret: read('HEALTHTAP_APP_SECRET', settings.secret, required),
-    appSecretNext: read<Secret | null>('HEALTHTAP_APP_SECRET_NEXT', settings.secret, null),
-    authorizeUrl: read(
-      'HEALTHTAP_AUTHORIZE_URL',
-      settings.providerUrl,
-      'https://developers.healthtap.com/oauth/authorize',
-    ),
-    apiUrl: read('HEALTHTAP_API_URL', settings.baseUrl, 'https://api.healthtap.com'),
-    identityUrl: read<string | null>('HEALTHTAP_IDENTITY_URL', settings.providerUrl, null),
-    identityPointer: read('HEALTHTAP_IDENTITY_POINTER', settings.jsonPointer, '/guid'),
-    redirectUris: read('HEALTHTAP_REDIRECT_URIS', settings.redirectUris, required),
-    scopes: read('HEALTHTAP_SCOPES', settings.scopes, ['profile_read', 'profile_write']),
-    pkce: read('HEALTHTAP_PKCE', settings.flag, true),
-    providerTimeoutMs: read('HEALTHTAP_TIMEOUT_MS', settings.integer(100, 120_000), 10_000),
-    providerMaxConcurrency: read('PROVIDER_MAX_CONCURRENCY', settings.integer(1, 1_000), 32),
-    callers: read('CALLERS', settings.callers, required),
-    jwtIssuers: read('JWT_ISSUERS', settings.jwtIssuers, []).map(withKeys),
+    publicPort: read('PUBLIC_PORT'),
+    maxConnections: read('MAX_CONNECTIONS'),
+    maxConcurrentPerCaller: read('MAX_CONCURRENT_PER_CALLER'),
+    rateLimitPerCaller: read('RATE_LIMIT_PER_CALLER'),
+    rateLimitPerGuid: read('RATE_LIMIT_PER_GUID'),
+    appId: read('HEALTHTAP_APP_ID'),
+    appSecret: read('HEALTHTAP_APP_SECRET'),
+    appSecretNext: read('HEALTHTAP_APP_SECRET_NEXT'),
+    authorizeUrl: read('HEALTHTAP_AUTHORIZE_URL'),
+    apiUrl: read('HEALTHTAP_API_URL'),
+    identityUrl: read('HEALTHTAP_IDENTITY_URL'),
+    identityPointer: read('HEALTHTAP_IDENTITY_POINTER'),
+    redirectUris: read('HEALTHTAP_REDIRECT_URIS'),
+    scopes: read('HEALTHTAP_SCOPES'),
+    pkce: read('HEALTHTAP_PKCE'),
+    providerTimeoutMs: read('HEALTHTAP_TIMEOUT_MS'),
+    providerMaxConcurrency: read('PROVIDER_MAX_CONCURRENCY'),
+    callers: read('CALLERS'),
+    jwtIssuers: (read('JWT_ISSUERS') ?? []).map(withKeys),
     tls: tls.cert === null || tls.key === null ? null : { ...tls, cert: tls.cert, key: tls.key },
-    refreshMarginSeconds: read('REFRESH_MARGIN_SECONDS', settings.integer(0, 86_400), 600),
-    refreshMarginRatio: read('REFRESH_MARGIN_RATIO', settings.ratio, 0.2),
-    refreshIdleAfterSeconds: read('REFRESH_IDLE_AFTER_SECONDS', settings.integer(0, 31_536_000), 0),
-    tokenMinTtlSeconds: read('TOKEN_MIN_TTL_SECONDS', settings.integer(0, 86_400), 30),
-    defaultLifetimeSeconds: read('DEFAULT_LIFETIME_SECONDS', settings.integer(1, 31_536_000), 3_600),
-    returnToOrigins: read('RETURN_TO_ORIGINS', settings.origins, []),
-    requireState: read('REQUIRE_STATE', settings.flag, false),
-    logLevel: read('LOG_LEVEL', settings.oneOf(...LOG_LEVELS), 'info'),
+    refreshMarginSeconds: read('REFRESH_MARGIN_SECONDS'),
+    refreshMarginRatio: read('REFRESH_MARGIN_RATIO'),
+    refreshIdleAfterSeconds: read('REFRESH_IDLE_AFTER_SECONDS'),
+    tokenMinTtlSeconds: read('TOKEN_MIN_TTL_SECONDS'),
+    defaultLifetimeSeconds: read('DEFAULT_LIFETIME_SECONDS'),
+    returnToOrigins: read('RETURN_TO_ORIGINS') ?? [],
+    requireState: read('REQUIRE_STATE'),
+    logLevel: read('LOG_LEVEL'),
   }
   return { config, misfits: () => whatDoesNotFit(config, tls) }
 }
@@ -287,13 +292,13 @@ function whatDoesNotFit({ callers, jwtIssuers }: Config, tls: { [Name in keyof T
 
 /** The few settings that `audit verify` looks at: it may run where nothing else is. Throws `ConfigError`. */
 export function readAuditConfig(environment: Environment = process.env): AuditConfig {
-  const { problems, read } = reading(environment)
+  const { problems, read, readIfSet } = reading(environment)
   const config: AuditConfig = {
-    auditLog: read('AUDIT_LOG', settings.text, '-'),
-    auditKey: read<KeyObject | null>('AUDIT_KEY', settings.auditKey, null),
-    encryptionKeys: read<readonly EncryptionKey[]>('ENCRYPTION_KEYS', settings.encryptionKeys, []),
-    redis: read<RedisAddress | null>('REDIS_URL', settings.redisUrl, null),
-    redisPrefix: read('REDIS_PREFIX', settings.redisPrefix, 'htgw'),
+    auditLog: read('AUDIT_LOG'),
+    auditKey: read('AUDIT_KEY'),
+    encryptionKeys: readIfSet('ENCRYPTION_KEYS') ?? [],
+    redis: readIfSet('REDIS_URL'),
+    redisPrefix: read('REDIS_PREFIX'),
   }
   const hasKey = config.auditKey !== null || config.encryptionKeys.length > 0
   if (problems.length === 0 && !hasKey) problems.push('AUDIT_KEY is missing, and so is ENCRYPTION_KEYS')
@@ -303,18 +308,14 @@ export function readAuditConfig(environment: Environment = process.env): AuditCo
 
 /** The few settings that `healthcheck` looks at: it is not its business to read secrets. Throws `ConfigError`. */
 export function readListenConfig(environment: Environment = process.env): ListenConfig {
-  const { problems, read } = reading(environment)
-  const config: ListenConfig = { ...listeners(read), hasTls: read('TLS_CERT', settings.text, '') !== '' }
+  const { isSet, problems, read } = reading(environment)
+  const config: ListenConfig = { ...listeners(read), hasTls: isSet('TLS_CERT') }
   if (problems.length > 0) throw new ConfigError(problems)
   return config
 }
 
-function listeners(read: ReturnType<typeof reading>['read']) {
-  return {
-    host: read('HOST', settings.text, '127.0.0.1'),
-    port: read('PORT', settings.integer(0, 65_535), 3000),
-    metricsPort: read<number | null>('METRICS_PORT', settings.integer(0, 65_535), null),
-  }
+function listeners(read: Read) {
+  return { host: read('HOST'), port: read('PORT'), metricsPort: read('METRICS_PORT') }
 }
 
 /** `url` and `keyFile`, where they are given, take the place of what the environment says. Throws `ConfigError`. */
@@ -328,8 +329,8 @@ export function readApiConfig(
     ...(keyFile === undefined ? {} : { GATEWAY_API_KEY: undefined, GATEWAY_API_KEY_FILE: keyFile }),
   })
   const config: ApiConfig = {
-    url: read('GATEWAY_URL', settings.gatewayUrl, 'http://127.0.0.1:3000'),
-    apiKey: read('GATEWAY_API_KEY', settings.apiKey, required),
+    url: read('GATEWAY_URL'),
+    apiKey: read('GATEWAY_API_KEY'),
   }
   if (problems.length > 0) throw new ConfigError(problems)
   return config

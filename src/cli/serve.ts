@@ -3,6 +3,7 @@ import closeWithGrace from 'close-with-grace'
 import { DRAIN_MS } from '../app.ts'
 import { ConfigError, type Environment, readConfig, type ServeConfig, takeEnvironment } from '../config.ts'
 import { createServedGateway, type Gateway, type ServedGateway } from '../gateway.ts'
+import { misspelledIn } from '../settings/misspelled.ts'
 
 /** Long enough for requests, and for renewals under way: the provider's deadline, and a while to store what they brought. */
 const GRACE_BEYOND_DEADLINE_MS = DRAIN_MS + 10_000
@@ -27,6 +28,8 @@ export async function serve(): Promise<void> {
   if (config.rateLimitPerCaller === 0 && config.rateLimitPerGuid === 0) {
     gateway.logger.info('no rate limits are set: see RATE_LIMIT_PER_CALLER and RATE_LIMIT_PER_GUID')
   }
+  const misspelled = misspelledIn(environment)
+  if (misspelled.length > 0) gateway.logger.warn({ misspelled }, 'these are no settings, and say nothing')
   const address = await gateway.listen()
   gateway.logger.info({ address, ...gateway.doors() }, 'ready')
 }

@@ -24,7 +24,7 @@ function serve(t: Test, more: Record<string, string>): ChildProcess {
 /** The log until it is ready, or ends. */
 async function logOf(
   child: ChildProcess,
-): Promise<{ msg: string; address?: string; public?: string; metrics?: string }[]> {
+): Promise<{ msg: string; address?: string; public?: string; metrics?: string; misspelled?: unknown }[]> {
   const lines = []
   if (child.stdout === null) throw new Error('it has no output')
   for await (const line of createInterface(child.stdout)) {
@@ -34,12 +34,14 @@ async function logOf(
   return lines
 }
 
-t.test('it says where it listens, and that no rate limits are set', async t => {
-  const child = serve(t, { PUBLIC_PORT: '0', METRICS_PORT: '0' })
+t.test('it says where it listens, that no rate limits are set, and which names are no settings', async t => {
+  const child = serve(t, { PUBLIC_PORT: '0', METRICS_PORT: '0', REQUIRE_STAT: 'true' })
   const lines = await logOf(child)
   const ready = lines.at(-1)
   t.ok(lines.some(({ msg }) => /no rate limits are set/.test(msg)))
-  t.notOk(lines.some(({ msg }) => /no effect/.test(msg)))
+  t.strictSame(lines.find(({ msg }) => /are no settings/.test(msg))?.misspelled, [
+    { name: 'REQUIRE_STAT', meant: 'REQUIRE_STATE' },
+  ])
   t.match(await requestRaw(ready?.address ?? '', 'GET', '/health/live'), { status: 200 })
   t.match(await requestRaw(ready?.public ?? '', 'GET', '/health/live'), { status: 404 })
   t.match(await requestRaw(ready?.metrics ?? '', 'GET', '/health/live'), { status: 200 })

@@ -11,7 +11,7 @@ import type { Check } from '../../src/cli/doctor/check.ts'
 import { doctor } from '../../src/cli/doctor/index.ts'
 import { newAuditKey, newEncryptionKey } from '../../src/cli/keys.ts'
 import type { Environment } from '../../src/config.ts'
-import { encryptionKeys } from '../../src/settings.ts'
+import { encryptionKeys } from '../../src/settings/forms.ts'
 import { systemClock } from '../../src/system/clock.ts'
 import { openRedisStores } from '../contract/redis-stores.ts'
 import { knownGrant } from '../support/key-drill.ts'
@@ -82,11 +82,18 @@ t.test('a deployment with nothing wrong: a line a check, exit 0', async t => {
   t.notMatch(lines.join('\n'), new RegExp(environment.HEALTHTAP_APP_SECRET ?? ''))
 })
 
-t.test('settings: each that is missing or wrong has its line', async t => {
-  const { checks, exitCode, of } = await run({ REDIS_URL: 'nonsense' })
+t.test('settings: each that is missing, wrong or misspelled has its line', async t => {
+  const { checks, exitCode, of } = await run({ REDIS_URL: 'nonsense', REQUIRE_STAT: 'true' })
   t.equal(exitCode, 1)
   t.match(of('settings').join('\n'), /failed HEALTHTAP_APP_ID is missing(.|\n)*failed REDIS_URL has to be/)
   t.match(checks.at(-1), { name: 'everything else', status: 'unknown' })
+  t.ok(
+    of('settings').includes('warning REQUIRE_STAT is no setting, and says nothing: is it REQUIRE_STATE that is meant?'),
+  )
+  const { environment } = await deploymentOf(t)
+  const misspelled = await run({ ...environment, HEALTHTAP_TIMEOUT: '5000' })
+  t.strictSame(misspelled.of('settings'), ['warning HEALTHTAP_TIMEOUT is no setting, and says nothing'])
+  t.equal(misspelled.exitCode, 0)
 })
 
 t.test('a Redis that is away, or refuses us', async t => {

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { parseAllDocuments, type Scalar, type Tags } from 'yaml'
 import { newAuditKey, newCaller, newEncryptionKey } from '../../src/cli/keys.ts'
 import { readConfig, type ServeConfig } from '../../src/config.ts'
+import { SETTINGS } from '../../src/settings/schema.ts'
 
 // biome-ignore lint/suspicious/noExplicitAny: manifests are looked into wherever it may be.
 export type Data = any
@@ -32,13 +33,8 @@ export function documentsIn(file: string): readonly Data[] {
   })
 }
 
-/** Every setting that the gateway reads, by name. */
-export const SETTINGS: ReadonlySet<string> = new Set(
-  [...textOf('src/config.ts').matchAll(/\bread(?:<[^(]*>)?\(\s*'([A-Z_]+)'/g)].map(([, name]) => name ?? ''),
-)
-
 export function isSetting(name: string): boolean {
-  return SETTINGS.has(name) || SETTINGS.has(name.replace(/_FILE$/, ''))
+  return name in SETTINGS || name.replace(/_FILE$/, '') in SETTINGS
 }
 
 const GOOD_SECRETS: Readonly<Record<string, string>> = {

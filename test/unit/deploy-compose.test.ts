@@ -1,7 +1,7 @@
 /** The image and the stack: that they are as careful as they say, and fit the gateway. `npm run stack:check` runs them. */
 import t from 'tap'
 import { graceMs } from '../../src/cli/serve.ts'
-import { configOf, type Data, documentsIn, filesNamedIn, isSetting, SETTINGS, textOf } from '../support/deploy.ts'
+import { configOf, type Data, documentsIn, filesNamedIn, isSetting, textOf } from '../support/deploy.ts'
 
 const [stack] = documentsIn('docker-compose.yml')
 const [scale] = documentsIn('compose.scale.yml')
@@ -91,7 +91,7 @@ t.test('secrets are files, and there is somebody who makes each of them', async 
   for (const name of ['HEALTHTAP_APP_SECRET', 'REDIS_URL', 'ENCRYPTION_KEYS', 'AUDIT_KEY', 'CALLERS']) {
     t.notOk(name in environment, name)
     t.ok(`${name}_FILE` in environment, name)
-    t.ok(SETTINGS.has(name), name)
+    t.ok(isSetting(name), name)
   }
   const made = [...textOf('deploy/stack/setup.sh').matchAll(/put gateway\/(\w+)/g)].map(([, file]) => file).sort()
   t.strictSame(made, filesNamedIn(environment))

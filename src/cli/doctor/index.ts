@@ -1,8 +1,9 @@
 /** `doctor`: looks at a deployment's settings, and at everything they point to. It changes nothing, and spends nobody's token. */
 import { ConfigError, type Environment, readConfig } from '../../config.ts'
+import { misspelledIn } from '../../settings/misspelled.ts'
 import { addressChecks } from './addresses.ts'
 import { callerChecks } from './callers.ts'
-import { type Check, formatCheck } from './check.ts'
+import { type Check, formatCheck, named, ok, warning } from './check.ts'
 import { clientChecks } from './client.ts'
 import { fileChecks } from './files.ts'
 import { issuerChecks } from './issuers.ts'
@@ -37,7 +38,7 @@ async function allChecks(environment: Environment, now: () => number): Promise<r
   try {
     const config = readConfig(environment)
     const groups = await Promise.all([
-      [{ name: 'settings', status: 'ok', text: 'complete' } as const],
+      named('settings', misspellings(environment), ok('complete')),
       keyChecks(config),
       callerChecks(config, now()),
       issuerChecks(config),
@@ -53,6 +54,17 @@ async function allChecks(environment: Environment, now: () => number): Promise<r
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error
     const problems = error.problems.map(text => ({ name: 'settings', status: 'failed', text }) as const)
-    return [...problems, { name: 'everything else', status: 'unknown', text: 'needs settings that are complete' }]
+    const misspelled = misspellings(environment).map(line => ({ name: 'settings', ...line }))
+    return [
+      ...problems,
+      ...misspelled,
+      { name: 'everything else', status: 'unknown', text: 'needs settings that are complete' },
+    ]
   }
+}
+
+function misspellings(environment: Environment) {
+  return misspelledIn(environment).map(({ name, meant }) =>
+    warning(`${name} is no setting, and says nothing${meant === null ? '' : `: is it ${meant} that is meant?`}`),
+  )
 }

@@ -1,9 +1,9 @@
 /** How the text of an environment variable becomes a setting. Pure: `config.ts` reads the environment. */
 import { createPrivateKey, createSecretKey, type KeyObject, X509Certificate } from 'node:crypto'
-import { type CallerEntry, type IssuerEntry, wrongCallers, wrongIssuers } from './callers/entries.ts'
-import { Secret } from './ports/secret.ts'
-import { parseRedisAddress, type RedisAddress } from './store/redis/connection.ts'
-import type { EncryptionKey, EncryptionKeys } from './store/sealing.ts'
+import { type CallerEntry, type IssuerEntry, wrongCallers, wrongIssuers } from '../callers/entries.ts'
+import { Secret } from '../ports/secret.ts'
+import { parseRedisAddress, type RedisAddress } from '../store/redis/connection.ts'
+import type { EncryptionKey, EncryptionKeys } from '../store/sealing.ts'
 
 /** What is wrong with a text. The message never quotes it: it may be a secret. */
 export class SettingError extends Error {}
