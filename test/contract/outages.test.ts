@@ -2,8 +2,10 @@
 import t, { type Test } from 'tap'
 import { type Stores, StoreUnavailable } from '../../src/ports/store.ts'
 import { ManualClock } from '../support/clock.ts'
+import { pending } from '../support/pending.ts'
 import { answers, ask, type RedisOptions, type RedisServer, startRedis } from '../support/redis.ts'
 import { startSentinels } from '../support/redis-deployments.ts'
+import { startProxy } from '../support/tcp-proxy.ts'
 import { failsFor, inTheEnd, shortly, write } from './patience.ts'
 import { grantOf, guidOf } from './records.ts'
 import { openRedisStores } from './redis-stores.ts'
@@ -105,6 +107,28 @@ t.test('a master that falls silent, its connections open, is left for the one th
   await old.kill('SIGCONT')
   await answers(old.port, 'INFO replication', /role:slave\r\n.*\r\n.*\r\nmaster_link_status:up/)
   t.equal((await inTheEnd(t, () => stores.grants.read(ada)))?.record.version, 2, 'and what is written there stays')
+})
+
+t.test('a store that is closed while it subscribes again leaves nothing behind', async t => {
+  const server = await startRedis()
+  t.teardown(server.stop)
+  const subscribed = pending<void>()
+  let subscriptions = 0
+  const port = await startProxy(t, server.port, {
+    passes(chunk) {
+      if (!/subscribe/i.test(chunk.toString('latin1'))) return true
+      subscriptions += 1
+      if (subscriptions === 2) subscribed.resolve()
+      return subscriptions < 2
+    },
+  })
+  const stores = openRedisStores({ url: `redis://127.0.0.1:${port}` }, new ManualClock())
+  await answers(server.port, 'PUBSUB NUMSUB htgw:settled', /\r\n:1\r\n/)
+  await ask(server.port, 'CLIENT KILL TYPE pubsub')
+  await subscribed.promise
+  // What it was waiting for fails with it: an error that nobody hears would end the process.
+  await stores.close()
+  await new Promise(resolve => setImmediate(resolve))
 })
 
 t.test('a write to a replica (READONLY) is not kept for when it is a master again', async t => {

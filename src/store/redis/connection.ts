@@ -160,10 +160,11 @@ function neverStops(client: Redis): Redis {
   return client
 }
 
-/** A second connection to the same servers, for what blocks the first. */
+/** A second connection to the same servers, for what blocks the first. Whoever listens on it subscribes each time it is ready. */
 export function anotherConnection(client: RedisClient): RedisClient {
   if (client instanceof Cluster) return client.duplicate()
-  return neverStops(client.duplicate())
+  // Of what ioredis subscribes to by itself nobody hears the failure: a process that closes meanwhile would end by it.
+  return neverStops(client.duplicate({ autoResubscribe: false }))
 }
 
 /** What still waits for an answer fails. */

@@ -13,7 +13,7 @@ export function createNotices(client: RedisClient, channel: string, onError: (er
   const listener = anotherConnection(client)
   listener.on('error', onError)
   listener.on('message', (_channel, key) => waiters.wake(key))
-  // Not heard just now is no failure: ioredis subscribes again with each new connection.
+  // Not heard just now is no failure.
   const listen = () => void listener.subscribe(channel).catch(() => {})
   listener.on('ready', listen)
 
