@@ -10,23 +10,14 @@ import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { startDriven } from '../../sandbox/driver.ts'
 import { newCaller, newEncryptionKey } from '../../src/cli/keys.ts'
+import { manual } from '../support/manual.ts'
 import { startRedis } from '../support/redis.ts'
 import { type Served, startServe } from '../support/serve.ts'
 
 const run = promisify(execFile)
 const { apiKey, entry } = newCaller('everything', ['*'])
 
-/** The shell commands under this heading, block by block. */
-function commandsUnder(heading: string): string[] {
-  const text = readFileSync('docs/secrets.md', 'utf8')
-  const section = text.split(/^## /m).find(part => part.startsWith(`${heading}\n`)) ?? ''
-  return [...section.matchAll(/^```sh\n(.*?)^```$/gms)].map(([, commands = '']) => commands)
-}
-
-/** What the page has its reader define first. */
-function setUp(): string {
-  return /^```\n(SECRETS=.*?)^```$/ms.exec(readFileSync('docs/secrets.md', 'utf8'))?.[1] ?? ''
-}
+const page = manual('docs/secrets.md')
 
 /** Somebody else's, as the files of a service are for who changes them. Who is not root can make only files of their own. */
 const OWNER = process.getuid?.() === 0 ? { uid: 4711, gid: 4712 } : { uid: process.getuid?.(), gid: process.getgid?.() }
@@ -73,7 +64,7 @@ async function startFleet(t: Test) {
   const { port } = control.address() as AddressInfo
 
   const words = [
-    setUp(),
+    page.setUp('SECRETS='),
     `SECRETS=${dir}`,
     `reload() { "$NODE" -e 'fetch("http://127.0.0.1:${port}").then(answer => answer.text())'; }`,
     'npx() { shift; "$NODE" --import tsx src/main.ts "$@"; }',
@@ -132,7 +123,7 @@ function askWithoutEnd(served: readonly Served[], code: () => Promise<string>, r
 
 t.test("the app's secret", async t => {
   const { sandbox, served, shell, read, isAsItWas } = await startFleet(t)
-  const [beside = '', alone = '', ...rest] = commandsUnder("The app's secret")
+  const [beside = '', alone = '', ...rest] = page.under("The app's secret")
   t.ok(beside.includes('put app_secret_next') && alone.includes('put app_secret_next'))
   t.strictSame(rest, [])
   const asking = askWithoutEnd(served, () => sandbox.code(), sandbox.options.redirectUri)
@@ -148,7 +139,7 @@ t.test("the app's secret", async t => {
 
 t.test('an encryption key', async t => {
   const { sandbox, served, shell, read, isAsItWas } = await startFleet(t)
-  const blocks = commandsUnder('An encryption key')
+  const blocks = page.under('An encryption key')
   t.equal(blocks.length, 4)
   const old = read('encryption_keys')
   const asking = askWithoutEnd(served, () => sandbox.code(), sandbox.options.redirectUri)
