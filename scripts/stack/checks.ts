@@ -1,5 +1,9 @@
 /** What has to be true of the stack, one after the other: each begins where the one before has left it. */
 import assert from 'node:assert/strict'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { manual } from '../../test/support/manual.ts'
 import type { Stack } from './compose.ts'
 import { People, parsed } from './people.ts'
 import { newTally, readUntil } from './readers.ts'
@@ -120,6 +124,23 @@ export function checksOf(stack: Stack): readonly (readonly [string, Check])[] {
     return 'one pair waited there'
   }
 
+  /** As docs/operations.md says how: its whole disk is gone, and nobody was renewed since the snapshot. */
+  async function comesBackFromSnapshot() {
+    const [backUp = '', restore = ''] = manual('docs/operations.md').under('The same in the stack')
+    const folder = await mkdtemp(join(tmpdir(), 'htgw-snapshot-'))
+    try {
+      await stack.shell(backUp, { BACKUPS: folder })
+      await stack.compose('stop', 'gateway')
+      await stack.compose('rm', '--stop', '--force', 'redis')
+      await stack.removeVolume('redis-data')
+      await stack.shell(restore, { BACKUPS: folder })
+    } finally {
+      await rm(folder, { recursive: true })
+    }
+    await people.allAreThere()
+    return `${people.guids.length} of ${people.guids.length} grants are there`
+  }
+
   async function watched(gateways: number) {
     const up = { health: 'up', lastError: '' }
     await stack.until('Prometheus sees every gateway', async () => {
@@ -208,6 +229,7 @@ export function checksOf(stack: Stack): readonly (readonly [string, Check])[] {
     ['the sandbox dies', crashed('sandbox')],
     ['Prometheus dies', crashed('prometheus')],
     ['Redis is away, and the gateway is thrown away: the journal outlives it', journalOutlivesContainer],
+    ['Redis loses its disk, and comes back from a snapshot', comesBackFromSnapshot],
     ['three gateways behind a balancer', threeGateways],
     ['one of three dies', oneOfThreeDies],
     ['the balancer dies', crashed('balancer')],

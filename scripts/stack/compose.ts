@@ -61,6 +61,13 @@ export class Stack {
     return this.#docker(args)
   }
 
+  /** Shell commands in which `docker compose` means this stack, from the top folder. */
+  async shell(commands: string, variables: Readonly<Record<string, string>>): Promise<void> {
+    const stack = { COMPOSE_PROJECT_NAME: this.#project, COMPOSE_FILE: this.#files.join(':') }
+    const env = { ...process.env, ...PORTS, ...stack, ...variables }
+    await run('bash', ['-euo', 'pipefail', '-c', commands], { env, timeout: COMMAND_TIMEOUT_MS })
+  }
+
   /** Whatever any of the checks may need. */
   async build(): Promise<void> {
     await this.#docker(['compose', ...this.#options(THREE_GATEWAYS), 'build'])
@@ -94,6 +101,10 @@ export class Stack {
         .split(' ')
       return startedAt !== before.trim() && health === 'healthy'
     })
+  }
+
+  async removeVolume(name: string): Promise<void> {
+    await this.engine('volume', 'rm', `${this.#project}_${name}`)
   }
 
   async until(what: string, isSo: () => Promise<boolean>): Promise<void> {
