@@ -11,7 +11,15 @@ const services: Record<string, Data> = { ...stack.services, balancer: scale.serv
 const NO_SETTING = ['NODE_EXTRA_CA_CERTS']
 
 t.test('every service is hardened, and bounded', async t => {
-  t.strictSame(Object.keys(services).sort(), ['balancer', 'gateway', 'prometheus', 'redis', 'sandbox', 'setup'])
+  t.strictSame(Object.keys(services).sort(), [
+    'balancer',
+    'gateway',
+    'grafana',
+    'prometheus',
+    'redis',
+    'sandbox',
+    'setup',
+  ])
   for (const [name, service] of Object.entries(services)) {
     t.match(service, { read_only: true, init: true, cap_drop: ['ALL'], security_opt: ['no-new-privileges:true'] }, name)
     t.match(service, { mem_limit: /^\d+m$/, cpus: Number, pids_limit: Number }, `${name} has limits`)
@@ -77,6 +85,21 @@ t.test('a gateway takes the settings, and knows all of them', async t => {
   t.ok(graceSeconds * 1000 >= graceMs(configOf(filled(here))), 'it is not killed before it is done')
   t.match(textOf('deploy/prometheus/prometheus.yml'), `port: ${here.METRICS_PORT}`)
 })
+
+t.test(
+  'Grafana comes only where it is asked for, finds what is provisioned, and lets nobody change anything',
+  async t => {
+    const { grafana } = services
+    t.strictSame(grafana.profiles, ['grafana'])
+    const mounted = new Map(grafana.volumes.map((volume: string) => volume.split(':').slice(0, 2).reverse()))
+    const [{ options }] = documentsIn('deploy/grafana/provisioning/dashboards/healthtap-gateway.yml')[0].providers
+    t.equal(mounted.get(options.path), './deploy/grafana/dashboards')
+    t.equal(mounted.get('/etc/grafana/provisioning'), './deploy/grafana/provisioning')
+    const home: string = grafana.environment.GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH
+    t.ok(textOf(home.replace(options.path, 'deploy/grafana/dashboards')))
+    t.match(grafana.environment, { GF_AUTH_ANONYMOUS_ORG_ROLE: 'Viewer', GF_AUTH_BASIC_ENABLED: 'false' })
+  },
+)
 
 /** As Compose does with what is not set. */
 function filledIn(text: string): string {
