@@ -1,8 +1,9 @@
 /** For load balancers and orchestrators. A provider that is away makes nobody unready: live tokens are still answered. */
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { Static } from 'typebox'
 import type { Trouble } from '../src/broker/breaker.ts'
 import { StoreUnavailable } from '../src/ports/store.ts'
-import { Health, ref } from '../src/schemas/index.ts'
+import { Health, type HealthCheck, ref } from '../src/schemas/index.ts'
 
 export interface HealthOptions {
   /** Throws `StoreUnavailable`. */
@@ -57,18 +58,19 @@ const health: FastifyPluginAsyncTypebox<HealthOptions> = async (app, options) =>
       },
     },
     async (_request, reply) => {
-      const store = await storeCheck(options.pingStore)
-      const checks = [
-        store,
-        ...providerChecks(options.trouble()),
-        auditCheck(options.auditTrouble()),
-        processCheck(app.isLeaving()),
-      ]
+      const checks = await checksOf(options, app.isLeaving())
       const status = worstOf(checks.map(check => check.status))
       reply.code(status === 'unavailable' ? 503 : 200).header('cache-control', 'no-store')
       return { status, checks }
     },
   )
+}
+
+/** A line for each thing that the gateway needs. */
+export async function checksOf(options: HealthOptions, isLeaving: boolean): Promise<Static<typeof HealthCheck>[]> {
+  const store = await storeCheck(options.pingStore)
+  const { trouble, auditTrouble } = options
+  return [store, ...providerChecks(trouble()), auditCheck(auditTrouble()), processCheck(isLeaving)]
 }
 
 function processCheck(isLeaving: boolean) {

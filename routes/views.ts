@@ -64,6 +64,6 @@ export function timeOf(atMs: number): string {
   return new Date(atMs).toISOString().replace(/\.\d{3}Z$/, 'Z')
 }
 
-function timeOrNull(atMs: number | null): string | null {
+export function timeOrNull(atMs: number | null): string | null {
   return atMs === null ? null : timeOf(atMs)
 }

@@ -25,6 +25,7 @@ import swagger from '../plugins/swagger.ts'
 import underWay from '../plugins/under-way.ts'
 import authorizations from '../routes/authorizations.ts'
 import grants from '../routes/grants.ts'
+import overview from '../routes/overview.ts'
 import tapIn from '../routes/tap-in.ts'
 import tokens from '../routes/tokens.ts'
 import users from '../routes/users.ts'
@@ -32,6 +33,7 @@ import type { AuditLog } from './audit/log.ts'
 import { createBroker } from './broker/broker.ts'
 import { createCensus } from './broker/census.ts'
 import type { BrokerPorts } from './broker/context.ts'
+import { createOverviews } from './broker/overview.ts'
 import type { Callers } from './callers/callers.ts'
 import type { Config } from './config.ts'
 import { createDoors } from './doors.ts'
@@ -42,6 +44,7 @@ import { createRateLimits } from './limits/rate-limits.ts'
 import type { Metrics } from './metrics.ts'
 import type { SharedCounts } from './ports/counts.ts'
 import { sharedSchemas } from './schemas/index.ts'
+import { Overview } from './schemas/overview.ts'
 import { tlsForCallers } from './tls.ts'
 import { VERSION } from './version.ts'
 
@@ -126,7 +129,7 @@ export async function buildApp(config: Config, ports: AppPorts, limits: HttpLimi
     }),
   })
   await app.register(swagger, { version: VERSION })
-  for (const schema of sharedSchemas) app.addSchema(schema)
+  for (const schema of [...sharedSchemas, Overview]) app.addSchema(schema)
 
   const broker = createBroker(
     {
@@ -146,16 +149,19 @@ export async function buildApp(config: Config, ports: AppPorts, limits: HttpLimi
   )
   const census = createCensus(ports)
   const options = { broker, clock: ports.clock }
-  await app.register(health, {
-    pingStore: () => ports.stores.ping(),
-    trouble: broker.trouble,
-    auditTrouble: ports.audit.trouble,
-  })
-  ports.metrics.watch({ ...ports, inventory: ports.stores.inventory, census, trouble: broker.trouble })
+  const { inventory } = ports.stores
+  const needs = { pingStore: () => ports.stores.ping(), trouble: broker.trouble, auditTrouble: ports.audit.trouble }
+  await app.register(health, needs)
+  ports.metrics.watch({ ...ports, inventory, census, trouble: broker.trouble })
   await app.register(metrics, { metrics: ports.metrics })
   await app.register(reach, { broker })
   await app.register(authorizations, options)
   await app.register(grants, options)
+  await app.register(overview, {
+    overviews: createOverviews({ clock: ports.clock, inventory, census, grants: broker.grants }),
+    needs,
+    version: VERSION,
+  })
   await app.register(tapIn, options)
   await app.register(tokens, options)
   await app.register(users, options)

@@ -13,6 +13,7 @@ export type RequestEvent =
   | 'grant.list'
   | 'grant.read'
   | 'grant.revoke'
+  | 'overview.read'
   | 'user.provision'
   | 'tap_in.callback'
 

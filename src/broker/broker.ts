@@ -29,7 +29,7 @@ export interface Broker {
   readonly exchanges: Exchanges
   readonly provisionings: Provisionings
   readonly tokens: Tokens
-  readonly grants: Pick<Grants, 'read' | 'list' | 'import'>
+  readonly grants: Pick<Grants, 'find' | 'read' | 'list' | 'import'>
   readonly revocations: Pick<Revocations, 'revoke'>
   readonly policy: RefreshPolicy
   /** What keeps us from asking the provider; null: nothing. */

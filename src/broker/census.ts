@@ -1,18 +1,19 @@
 /**
- * How many grants there are, by status, and how many of them are about to lapse. Counted again and again by whichever replica
+ * How many grants there are, by status, how many of them are about to lapse, and the like (`counts.ts`). Counted again and again by whichever replica
  * gets to it first, for all of them, by a slow walk over the store: no write and no read of a grant pays for it, and it is right
  * whatever has happened to the store.
  */
 import type { Clock } from '../ports/clock.ts'
-import type { GrantSketch } from '../ports/inventory.ts'
 import type { Random } from '../ports/random.ts'
-import type { Census, GrantCounts, LapsingWithin } from '../ports/records.ts'
+import type { Census } from '../ports/records.ts'
 import { GRANTS, type Stores } from '../ports/store.ts'
 import { change, keep } from './context.ts'
+import { countingFrom } from './counts.ts'
+import { type Counted, countedIn, keptCounts } from './survey.ts'
 
 export interface Counting {
   /** The last count of any replica; null: there is none that says something about now. Throws `StoreUnavailable`. */
-  latest(): Promise<GrantCounts | null>
+  latest(): Promise<Counted | null>
   /** Begins to count, now and then. */
   start(): void
   stop(): Promise<void>
@@ -24,8 +25,6 @@ const LOOK_EVERY_MS = 15_000
 const LEASE_MS = 30_000
 /** Between two batches: a hundred grants every ten milliseconds disturb nobody. */
 const PAUSE_MS = 10
-
-const WITHIN: readonly LapsingWithin[] = ['0', '60', '300']
 
 export function createCensus(ports: { clock: Clock; random: Random; stores: Stores }): Counting {
   const { clock, stores } = ports
@@ -44,8 +43,9 @@ export function createCensus(ports: { clock: Clock; random: Random; stores: Stor
 
   async function countIfDue(): Promise<void> {
     if (!(await claim(isDue))) return
-    const counts = await count()
-    if (counts === null) return
+    const counted = await count()
+    if (counted === null) return
+    const counts = keptCounts(counted)
     await change(censuses, GRANTS, census => (isOurs(census) ? { owner: null, leaseUntilMs: 0, counts } : keep))
   }
 
@@ -70,34 +70,29 @@ export function createCensus(ports: { clock: Clock; random: Random; stores: Stor
   }
 
   /** null: given up, since this process ends, or another replica has taken over. */
-  async function count(): Promise<GrantCounts | null> {
-    const tally = {
-      atMs: clock.now(),
-      byStatus: { active: 0, in_doubt: 0, reauthorization_required: 0, revoking: 0 },
-      lapsing: { '0': 0, '60': 0, '300': 0 },
-    }
-    let claimedAtMs = tally.atMs
+  async function count(): Promise<Counted | null> {
+    const beganAtMs = clock.now()
+    const counting = countingFrom(beganAtMs)
+    let claimedAtMs = beganAtMs
     let batches = 0
     for await (const sketches of inventory.walk()) {
       if (batches > 0) await clock.sleep(PAUSE_MS, stopping.signal)
       if (stopping.signal.aborted) return null
       batches += 1
       const nowMs = clock.now()
-      for (const sketch of sketches) {
-        if (sketch.status in tally.byStatus) tally.byStatus[sketch.status] += 1
-        for (const within of WITHIN) if (lapses(sketch, nowMs + Number(within) * 1000)) tally.lapsing[within] += 1
-      }
+      for (const sketch of sketches) counting.add(sketch, nowMs)
       if (nowMs - claimedAtMs > LEASE_MS / 3) {
         if (!(await claim(isOurs))) return null
         claimedAtMs = nowMs
       }
     }
-    return tally
+    return counting.counted()
   }
 
   return {
     async latest() {
-      return (await censuses.read(GRANTS))?.record.counts ?? null
+      const counts = (await censuses.read(GRANTS))?.record.counts ?? null
+      return counts && countedIn(counts)
     },
     start() {
       loop = run()
@@ -107,11 +102,4 @@ export function createCensus(ports: { clock: Clock; random: Random; stores: Stor
       await loop
     },
   }
-}
-
-/** Whether its access token has lapsed by then, although it is to be kept alive: grants at rest lapse, and are not missed. */
-function lapses({ status, accessTokenExpiresAtMs, dueAtMs, isTroubled }: GrantSketch, byMs: number): boolean {
-  const isKeptAlive = status === 'active' || status === 'in_doubt'
-  const isAtRest = !isTroubled && (dueAtMs === null || dueAtMs >= accessTokenExpiresAtMs)
-  return isKeptAlive && !isAtRest && accessTokenExpiresAtMs <= byMs
 }

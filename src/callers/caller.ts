@@ -42,3 +42,8 @@ export function callerOf({ name, permissions, rate_limit: rateLimit, scopes, gui
     guids: guids === undefined ? null : new Set(guids),
   }
 }
+
+/** All that a caller may do, `*` spelled out. */
+export function permissionsOf(caller: Caller): readonly Permission[] {
+  return PERMISSIONS.filter(permission => may(caller, permission))
+}

@@ -34,7 +34,8 @@ export function checkProvisioning(caller: Caller | null): void {
   throw new Problem('forbidden', `The caller ${caller.name} is narrowed, and may not make users.`)
 }
 
-function isNarrowed({ guids, scopes }: Caller): boolean {
+/** Whether it reaches some people or scopes alone. */
+export function isNarrowed({ guids, scopes }: Caller): boolean {
   return guids !== null || scopes !== null
 }
 

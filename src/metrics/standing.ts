@@ -3,10 +3,10 @@ import { Counter, type Registry } from 'prom-client'
 import type { AuditLog } from '../audit/log.ts'
 import type { Trouble } from '../broker/breaker.ts'
 import type { Counting } from '../broker/census.ts'
+import type { Counted } from '../broker/survey.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { Backlog } from '../ports/inventory.ts'
 import type { Journal } from '../ports/journal.ts'
-import type { GrantCounts } from '../ports/records.ts'
 import type { Stores } from '../ports/store.ts'
 import { gaugeOf, gaugesOf } from './gauge.ts'
 import { nowAndThen } from './now-and-then.ts'
@@ -25,7 +25,7 @@ interface StoreFigures {
   readonly backlog: Backlog
   readonly atMs: number
   /** null: nobody has counted lately. */
-  readonly counts: GrantCounts | null
+  readonly counts: Counted | null
 }
 
 interface JournalFigures {

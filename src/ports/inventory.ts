@@ -1,13 +1,17 @@
 import type { GrantStatus } from './records.ts'
 
-/** What can be told of a grant without opening its record. */
+/** What can be told of a grant without opening its record: so nobody vouches for it, and nothing but figures is made of it. */
 export interface GrantSketch {
+  readonly guid: string
   readonly status: GrantStatus
   readonly accessTokenExpiresAtMs: number
   /** null: never by itself. */
   readonly dueAtMs: number | null
   /** A renewal was begun, or has failed, since its pair came. */
   readonly isTroubled: boolean
+  readonly lastRefreshedAtMs: number | null
+  /** As in the record; null: there is none. */
+  readonly lastError: { readonly code: string; readonly attempts: number } | null
 }
 
 /** Grants that nobody has claimed although they are due. */

@@ -114,6 +114,8 @@ export interface GrantCounts {
   readonly byStatus: Readonly<Record<GrantStatus, number>>
   /** Those that are to be kept alive, and whose access token has lapsed, or lapses within so many seconds. */
   readonly lapsing: Readonly<Record<LapsingWithin, number>>
+  /** The rest of what was counted, as JSON: records hold no lists. Absent: counted by a replica of an earlier version. */
+  readonly survey?: string
 }
 
 /** Seconds. */

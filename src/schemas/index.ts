@@ -19,8 +19,8 @@ export const Guid = Type.String({
   examples: [exampleGuid],
 })
 
-const Time = Type.String({ format: 'date-time', examples: ['2026-11-23T17:20:00Z'] })
-const TimeOrNull = Type.Union([Time, Type.Null()])
+export const Time = Type.String({ format: 'date-time', examples: ['2026-11-23T17:20:00Z'] })
+export const TimeOrNull = Type.Union([Time, Type.Null()])
 export const Scope = Type.String({
   minLength: 1,
   maxLength: 1000,
@@ -210,18 +210,12 @@ const HealthStatus = Type.Union([Type.Literal('ok'), Type.Literal('degraded'), T
     '`degraded`: live tokens are answered, and nothing is lost, but tokens cannot be renewed. `unavailable`: send requests elsewhere.',
 })
 
-export const Health = Type.Object(
-  {
-    status: HealthStatus,
-    checks: Type.Array(
-      Type.Object({
-        name: Type.String({ examples: ['store'] }),
-        status: HealthStatus,
-        detail: Type.Optional(Type.String()),
-      }),
-    ),
-  },
-  { $id: 'Health' },
-)
+export const HealthCheck = Type.Object({
+  name: Type.String({ examples: ['store'] }),
+  status: HealthStatus,
+  detail: Type.Optional(Type.String()),
+})
+
+export const Health = Type.Object({ status: HealthStatus, checks: Type.Array(HealthCheck) }, { $id: 'Health' })
 
 export const sharedSchemas = [AccessToken, Grant, GrantList, Authorization, AuthorizationOutcome, Problem, Health]

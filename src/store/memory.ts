@@ -184,8 +184,17 @@ function createMemoryGrantStore(clock: Clock): GrantStore & { readonly inventory
 
 const WALK_BATCH = 1_000
 
-function sketchOf({ status, accessTokenExpiresAtMs, dueAtMs, attempt, lastError }: Grant): GrantSketch {
-  return { status, accessTokenExpiresAtMs, dueAtMs, isTroubled: attempt !== null || lastError !== null }
+function sketchOf(grant: Grant): GrantSketch {
+  const { guid, status, accessTokenExpiresAtMs, dueAtMs, attempt, lastRefreshedAtMs, lastError } = grant
+  return {
+    guid,
+    status,
+    accessTokenExpiresAtMs,
+    dueAtMs,
+    isTroubled: attempt !== null || lastError !== null,
+    lastRefreshedAtMs,
+    lastError: lastError === null ? null : { code: lastError.code, attempts: lastError.attempts },
+  }
 }
 
 function cursorAfter(guid: string): string {

@@ -23,20 +23,29 @@ async function inventorySuite(t: Test, { grants, inventory }: Stores, clock: Man
   t.strictSame(await inventory.backlog(nowMs), { due: 0, oldestAtMs: null })
 
   // Names that look like fields: what is told of a grant is not what somebody has called themselves.
-  const username = '","status":"revoking","dueAtMs":1,"attempt":null,"lastError":null,"accessTokenExpiresAtMs":2,"'
+  const username =
+    '","status":"revoking","dueAtMs":1,"attempt":null,"lastRefreshedAtMs":1,"lastError":{"code":"a","atMs":1,"attempts":3},"accessTokenExpiresAtMs":2,"'
   const stored = [
     grantOf(guidOf(1), nowMs, { accessTokenExpiresAtMs: nowMs + 1, dueAtMs: nowMs - 7_000, ...CALM }),
     grantOf(guidOf(2), nowMs, { accessTokenExpiresAtMs: nowMs + 2, dueAtMs: nowMs, status: 'in_doubt', username }),
     grantOf(guidOf(3), nowMs, { accessTokenExpiresAtMs: nowMs + 3, dueAtMs: null, ...CALM, username }),
-    grantOf(guidOf(4), nowMs, { accessTokenExpiresAtMs: nowMs + 4, status: 'revoking', attempt: null }),
+    grantOf(guidOf(4), nowMs, {
+      accessTokenExpiresAtMs: nowMs + 4,
+      status: 'revoking',
+      attempt: null,
+      lastRefreshedAtMs: null,
+    }),
     grantOf(guidOf(5), nowMs, { accessTokenExpiresAtMs: nowMs + 5, status: 'reauthorization_required', dueAtMs: null }),
     grantOf(guidOf(6), nowMs, { accessTokenExpiresAtMs: nowMs + 6, lastError: null, dueAtMs: nowMs + 1 }),
   ]
   for (const grant of stored) await grants.write(grant.guid, 0, grant)
   t.strictSame(
     await walked(inventory),
-    stored.map(({ status, accessTokenExpiresAtMs, dueAtMs, attempt, lastError }) => {
-      return { status, accessTokenExpiresAtMs, dueAtMs, isTroubled: attempt !== null || lastError !== null }
+    stored.map(grant => {
+      const { guid, status, accessTokenExpiresAtMs, dueAtMs, attempt, lastRefreshedAtMs, lastError } = grant
+      const isTroubled = attempt !== null || lastError !== null
+      const failed = lastError === null ? null : { code: lastError.code, attempts: lastError.attempts }
+      return { guid, status, accessTokenExpiresAtMs, dueAtMs, isTroubled, lastRefreshedAtMs, lastError: failed }
     }),
   )
   t.strictSame(await inventory.backlog(nowMs), { due: 2, oldestAtMs: nowMs - 7_000 })

@@ -220,17 +220,14 @@ function storeSuite(t: Test, open: Open): void {
     t.strictSame(await stores.grants.list({ limit: 5 }), { grants: [], nextCursor: null })
     const guids = Array.from({ length: 300 }, (_, index) => guidOf(index)).sort()
     await Promise.all(
-      guids.map((guid, index) =>
-        create(
-          stores.grants,
-          grantOf(guid, clock.now(), {
-            status: index % 10 === 0 ? 'in_doubt' : 'active',
-            dueAtMs: index % 3 === 0 ? null : index,
-          }),
-        ),
-      ),
+      guids.map((guid, index) => {
+        const isEnded = index % 10 === 5
+        const status = index % 10 === 0 ? 'in_doubt' : isEnded ? 'reauthorization_required' : 'active'
+        const dueAtMs = isEnded || index % 3 === 0 ? null : index
+        return create(stores.grants, grantOf(guid, clock.now(), { status, dueAtMs }))
+      }),
     )
-    const inDoubt = guids.filter((_, index) => index % 10 === 0)
+    const [inDoubt, ended] = [0, 5].map(rest => guids.filter((_, index) => index % 10 === rest))
     for (const limit of [1, 7, 300, 500]) {
       const pages = await listed(stores.grants, limit)
       t.strictSame(pages.flat().sort(), guids, `each grant once, with pages of ${limit}`)
@@ -240,6 +237,7 @@ function storeSuite(t: Test, open: Open): void {
       )
       const some = await listed(stores.grants, limit, 'in_doubt')
       t.strictSame(some.flat().sort(), inDoubt, `those of one status, with pages of ${limit}`)
+      t.strictSame((await listed(stores.grants, limit, 'reauthorization_required')).flat().sort(), ended)
       t.strictSame((await listed(stores.grants, limit, 'revoking')).flat(), [])
     }
   })

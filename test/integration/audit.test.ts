@@ -102,6 +102,7 @@ t.test('each thing that can be asked for has its line', async t => {
   })
   await ask({ event: 'grant.read', guid, version: 2 }, 'GET', `/v1/grants/${guid}`)
   await ask({ event: 'grant.list' }, 'GET', '/v1/grants?limit=5')
+  await ask({ event: 'overview.read' }, 'GET', '/v1/overview')
   const pair = { access_token: 'an-access-token', refresh_token: 'a-refresh-token', expires_in: 7200 }
   await ask({ event: 'grant.import', guid: 'bob', version: 1, token: some }, 'PUT', '/v1/grants/bob', pair)
   await ask({ event: 'grant.revoke', guid: 'bob' }, 'DELETE', '/v1/grants/bob')

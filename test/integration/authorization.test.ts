@@ -20,6 +20,7 @@ const ROUTES: Readonly<Record<string, { needs: Permission; path?: string; body?:
   'POST /v1/grants/{guid}/refresh': { needs: 'token:refresh', path: '/v1/grants/g/refresh', body: { version: 1 } },
   'GET /v1/grants/{guid}': { needs: 'grant:read', path: '/v1/grants/g' },
   'GET /v1/grants': { needs: 'grant:read' },
+  'GET /v1/overview': { needs: 'grant:read' },
   'PUT /v1/grants/{guid}': {
     needs: 'grant:write',
     path: '/v1/grants/g',

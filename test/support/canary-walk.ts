@@ -80,6 +80,7 @@ export async function goodWays(walk: Walk): Promise<void> {
     t.match(await visitor.ask(route, { bearer: null }), { status: 200 })
     t.match(await visitor.ask(route, { at: doors.metrics }), { status: 200 })
   }
+  t.match(await visitor.ask('GET /v1/overview'), { body: { caller: { name: 'everything' } } })
   t.match(await visitor.ask('GET /openapi.json', { bearer: null }), { status: 200 })
   t.match(await visitor.ask('GET /docs', { bearer: null }), { status: 200 })
 }

@@ -43,7 +43,7 @@ function grantOf(status: GrantStatus): Grant {
   }
 }
 
-type RecordsOf = { [Kind in 'grants' | 'authorizations' | 'exchanges' | 'provisionings' | 'pauses']: Kind }
+type RecordsOf = { [Kind in 'grants' | 'authorizations' | 'exchanges' | 'provisionings' | 'pauses' | 'censuses']: Kind }
 
 export type KeptKind = keyof RecordsOf
 
@@ -78,6 +78,18 @@ export function keptRecords(): Readonly<Record<KeptKind, Readonly<Record<string,
       'user active': { status: 'done', guid: 'guid-active' },
     },
     pauses: { provider: { untilMs: expiresAtMs } },
+    // As 0.1.0 counts: without a survey.
+    censuses: {
+      grants: {
+        owner: null,
+        leaseUntilMs: 0,
+        counts: {
+          atMs: KEPT_AT_MS,
+          byStatus: { active: 1, in_doubt: 1, reauthorization_required: 1, revoking: 1 },
+          lapsing: { '0': 0, '60': 0, '300': 0 },
+        },
+      },
+    },
   }
 }
 

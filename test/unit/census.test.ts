@@ -27,8 +27,9 @@ function world() {
   const add = (times: number, lifeMs: number, more: Partial<GrantSketch> = {}) => {
     const accessTokenExpiresAtMs = nowMs + lifeMs
     const dueAtMs = accessTokenExpiresAtMs - 10 * MINUTE_MS
-    const sketch: GrantSketch = { status: 'active', isTroubled: false, accessTokenExpiresAtMs, dueAtMs, ...more }
-    all.push(...Array.from({ length: times }, () => sketch))
+    const calm = { isTroubled: false, lastRefreshedAtMs: null, lastError: null }
+    const sketch = { status: 'active', accessTokenExpiresAtMs, dueAtMs, ...calm, ...more } as const
+    all.push(...Array.from({ length: times }, () => ({ guid: `guid-${all.length}`, ...sketch })))
   }
   return { clock, stores, state, replica, add }
 }
@@ -48,7 +49,7 @@ t.test('by status, and those that lapse although they are to be kept alive', asy
   t.equal(await census.latest(), null, 'nobody has counted')
   census.start()
   await clock.advance(0)
-  t.strictSame(await census.latest(), {
+  t.match(await census.latest(), {
     atMs: clock.now(),
     byStatus: { active: 29, in_doubt: 3, reauthorization_required: 6, revoking: 7 },
     lapsing: { '0': 3, '60': 6, '300': 10 },

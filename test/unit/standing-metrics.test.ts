@@ -44,7 +44,7 @@ function start(more: Partial<Sources> = {}) {
     },
   }
   const metrics = createMetrics()
-  const census = { latest: async () => ({ ...COUNTS, atMs: clock.now() - 30_000 }) }
+  const census = { latest: async () => ({ ...COUNTS, atMs: clock.now() - 30_000, survey: null }) }
   metrics.watch({ clock, inventory, census, journal: noJournal, audit: noAudit, trouble: () => null, ...more })
   return { clock, state, scrape: async () => parseMetrics(await metrics.text()) }
 }

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import type { Grant } from '../../ports/records.ts'
+import type { Grant, GrantStatus } from '../../ports/records.ts'
 import {
   type GrantPage,
   type GrantStore,
@@ -72,14 +72,18 @@ export function createRedisGrantStore(options: GrantStoreOptions): GrantStore {
     }).flat()
   }
 
-  /** One step through a shard's names, in order, from the place on; with the cursor of the step that follows. */
-  async function scan(shard: string, cursor: string, place: Place) {
+  /**
+   * One step through a shard's names, in order, from the place on; with the cursor of the step that follows. Grants that have
+   * ended are never due: where those alone are looked for, no other record is fetched.
+   */
+  async function scan(shard: string, cursor: string, place: Place, status: GrantStatus | undefined) {
     const [following, flat] = await ask(client, 'zscan', () =>
       client.zscan(keys.due(shard), cursor, 'COUNT', SCAN_COUNT),
     )
-    const names = new Set(flat.filter((_, index) => index % 2 === 0))
-    const all = [...names].sort()
-    const guids = isSame(place, all) ? all.filter(guid => guid > place.after) : all
+    const dueAt = new Map(flat.flatMap((name, index) => (index % 2 === 0 ? [[name, flat[index + 1]] as const] : [])))
+    const all = [...dueAt.keys()].sort()
+    const rest = isSame(place, all) ? all.filter(guid => guid > place.after) : all
+    const guids = status === 'reauthorization_required' ? rest.filter(guid => dueAt.get(guid) === 'inf') : rest
     const texts = guids.length === 0 ? [] : await ask(client, 'mget', () => client.mget(guids.map(keys.grant)))
     return { following, all, found: guids.flatMap((guid, index) => parseIfReadable(guid, texts[index])) }
   }
@@ -131,7 +135,7 @@ export function createRedisGrantStore(options: GrantStoreOptions): GrantStore {
       for (; index < keys.shards.length; index += 1) {
         const shard = keys.shards[index] ?? ''
         do {
-          const step = await scan(shard, scanCursor, place)
+          const step = await scan(shard, scanCursor, place, status)
           let last: string | null = null
           for (const { record } of step.found) {
             if (grants.length === limit) {

@@ -6,7 +6,7 @@ import { ask, type Scripts } from './scripts.ts'
 
 /** Some tenths of a millisecond of a server's time. */
 const SCAN_COUNT = 100
-const FIELDS = 4
+const FIELDS = 8
 
 export function createRedisInventory(options: { client: RedisClient; keys: Keys; scripts: Scripts }): Inventory {
   const { client, keys, scripts } = options
@@ -26,7 +26,7 @@ export function createRedisInventory(options: { client: RedisClient; keys: Keys;
       const at = cursor
       const [following, flat] = await ask(client, 'zscan', () => client.zscan(keys.due(shard), at, 'COUNT', SCAN_COUNT))
       const guids = flat.filter((_, index) => index % 2 === 0)
-      if (guids.length > 0) yield sketchesIn(await scripts.sketchGrants(guids.map(keys.grant), []))
+      if (guids.length > 0) yield sketchesIn(await scripts.sketchGrants(guids.map(keys.grant), guids))
       cursor = following
     } while (cursor !== '0')
   }
@@ -49,12 +49,20 @@ export function createRedisInventory(options: { client: RedisClient; keys: Keys;
 
 function sketchesIn(told: readonly string[]): readonly GrantSketch[] {
   return Array.from({ length: told.length / FIELDS }, (_, index) => {
-    const [status, expiresAt, dueAt, isTroubled] = told.slice(FIELDS * index, FIELDS * (index + 1))
+    const fields = told.slice(FIELDS * index, FIELDS * (index + 1))
+    const [guid = '', status, expiresAt, dueAt, isTroubled, refreshedAt, code = '', attempts] = fields
     return {
+      guid,
       status: status as GrantStatus,
       accessTokenExpiresAtMs: Number(expiresAt),
-      dueAtMs: dueAt === 'null' ? null : Number(dueAt),
+      dueAtMs: timeIn(dueAt),
       isTroubled: isTroubled === '1',
+      lastRefreshedAtMs: timeIn(refreshedAt),
+      lastError: code === '' ? null : { code, attempts: Number(attempts) },
     }
   })
+}
+
+function timeIn(text: string | undefined): number | null {
+  return text === 'null' ? null : Number(text)
 }
