@@ -18,6 +18,29 @@ export interface Tls {
   readonly clientCa: string | null
 }
 
+const SAMPLERS = [
+  'always_on',
+  'always_off',
+  'traceidratio',
+  'parentbased_always_on',
+  'parentbased_always_off',
+  'parentbased_traceidratio',
+] as const
+
+/** Where traces go, and which. The settings are OpenTelemetry's own. */
+export interface TracingConfig {
+  /** Of a collector that speaks OTLP over HTTP; without a slash at its end. */
+  readonly endpoint: string
+  readonly protocol: 'http/protobuf' | 'http/json'
+  readonly headers: Readonly<Record<string, Secret>>
+  readonly serviceName: string
+  /** More of what all spans have in common. */
+  readonly resource: Readonly<Record<string, string>>
+  readonly sampler: (typeof SAMPLERS)[number]
+  /** How many traces are kept where the sampler goes by a share: from 0 to 1. */
+  readonly share: number
+}
+
 /** What the gateway needs to know, whatever it stores its grants in. */
 export interface Config {
   readonly host: string
@@ -56,6 +79,8 @@ export interface Config {
   readonly returnToOrigins: readonly string[]
   readonly requireState: boolean
   readonly logLevel: (typeof LOG_LEVELS)[number]
+  /** null: no traces. */
+  readonly tracing: TracingConfig | null
 }
 
 /** What it needs to know besides to keep them in Redis. */
@@ -153,6 +178,7 @@ const SECRETS = [
   'ENCRYPTION_KEYS',
   'AUDIT_KEY',
   'TLS_KEY',
+  'OTEL_EXPORTER_OTLP_HEADERS',
 ] as const
 
 /**
@@ -253,8 +279,30 @@ function common({ problems, read }: ReturnType<typeof reading>) {
     returnToOrigins: read('RETURN_TO_ORIGINS', settings.origins, []),
     requireState: read('REQUIRE_STATE', settings.flag, false),
     logLevel: read('LOG_LEVEL', settings.oneOf(...LOG_LEVELS), 'info'),
+    tracing: tracing(read),
   }
   return { config, misfits: () => whatDoesNotFit(config, tls) }
+}
+
+/** Platforms set some of these for whatever runs on them: without an endpoint they are not looked at. */
+function tracing(read: ReturnType<typeof reading>['read']): TracingConfig | null {
+  let isWanted = false
+  const wanted: settings.Parse<string> = value => {
+    isWanted = true
+    return settings.httpUrl(value)
+  }
+  const endpoint = read('OTEL_EXPORTER_OTLP_ENDPOINT', wanted, '')
+  if (!isWanted || read('OTEL_SDK_DISABLED', settings.flag, false)) return null
+  const resource = read('OTEL_RESOURCE_ATTRIBUTES', settings.pairs, {})
+  return {
+    endpoint,
+    protocol: read('OTEL_EXPORTER_OTLP_PROTOCOL', settings.oneOf('http/protobuf', 'http/json'), 'http/protobuf'),
+    headers: read('OTEL_EXPORTER_OTLP_HEADERS', settings.headers, {}),
+    serviceName: read('OTEL_SERVICE_NAME', settings.text, resource['service.name'] ?? 'healthtap-gateway'),
+    resource,
+    sampler: read('OTEL_TRACES_SAMPLER', settings.oneOf(...SAMPLERS), 'parentbased_always_on'),
+    share: read('OTEL_TRACES_SAMPLER_ARG', settings.share, 1),
+  }
 }
 
 /** Throws where it is not a JSON Web Key Set (RFC 7517, section 5). */
@@ -328,7 +376,7 @@ export function readApiConfig(
     ...(keyFile === undefined ? {} : { GATEWAY_API_KEY: undefined, GATEWAY_API_KEY_FILE: keyFile }),
   })
   const config: ApiConfig = {
-    url: read('GATEWAY_URL', settings.gatewayUrl, 'http://127.0.0.1:3000'),
+    url: read('GATEWAY_URL', settings.httpUrl, 'http://127.0.0.1:3000'),
     apiKey: read('GATEWAY_API_KEY', settings.apiKey, required),
   }
   if (problems.length > 0) throw new ConfigError(problems)
