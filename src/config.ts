@@ -28,7 +28,7 @@ const SAMPLERS = [
 ] as const
 
 /** Where traces go, and which. The settings are OpenTelemetry's own. */
-export interface TracingConfig {
+export interface TracesConfig {
   /** Of a collector that speaks OTLP over HTTP; without a slash at its end. */
   readonly endpoint: string
   readonly protocol: 'http/protobuf' | 'http/json'
@@ -80,7 +80,7 @@ export interface Config {
   readonly requireState: boolean
   readonly logLevel: (typeof LOG_LEVELS)[number]
   /** null: no traces. */
-  readonly tracing: TracingConfig | null
+  readonly traces: TracesConfig | null
 }
 
 /** What it needs to know besides to keep them in Redis. */
@@ -279,13 +279,13 @@ function common({ problems, read }: ReturnType<typeof reading>) {
     returnToOrigins: read('RETURN_TO_ORIGINS', settings.origins, []),
     requireState: read('REQUIRE_STATE', settings.flag, false),
     logLevel: read('LOG_LEVEL', settings.oneOf(...LOG_LEVELS), 'info'),
-    tracing: tracing(read),
+    traces: traces(read),
   }
   return { config, misfits: () => whatDoesNotFit(config, tls) }
 }
 
 /** Platforms set some of these for whatever runs on them: without an endpoint they are not looked at. */
-function tracing(read: ReturnType<typeof reading>['read']): TracingConfig | null {
+function traces(read: ReturnType<typeof reading>['read']): TracesConfig | null {
   let isWanted = false
   const wanted: settings.Parse<string> = value => {
     isWanted = true

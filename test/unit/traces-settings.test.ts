@@ -9,11 +9,11 @@ import { LEAST, problemsOf, wrong } from '../support/settings.ts'
 
 const ON = { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318' }
 
-const tracingOf = (environment: Environment) => readConfig({ ...LEAST, ...environment }).tracing
+const tracesOf = (environment: Environment) => readConfig({ ...LEAST, ...environment }).traces
 
 t.test('an endpoint is all it takes', async t => {
-  t.equal(tracingOf({}), null)
-  t.strictSame(tracingOf(ON), {
+  t.equal(tracesOf({}), null)
+  t.strictSame(tracesOf(ON), {
     endpoint: 'http://collector:4318',
     protocol: 'http/protobuf',
     headers: {},
@@ -22,36 +22,36 @@ t.test('an endpoint is all it takes', async t => {
     sampler: 'parentbased_always_on',
     share: 1,
   })
-  t.match(tracingOf({ OTEL_EXPORTER_OTLP_ENDPOINT: 'https://otlp.example/otlp/' }), {
+  t.match(tracesOf({ OTEL_EXPORTER_OTLP_ENDPOINT: 'https://otlp.example/otlp/' }), {
     endpoint: 'https://otlp.example/otlp',
   })
 })
 
 t.test('without one, or switched off, the others are not looked at', async t => {
   const nonsense = { OTEL_TRACES_SAMPLER: 'xray', OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc', OTEL_TRACES_SAMPLER_ARG: 'x' }
-  t.equal(tracingOf(nonsense), null)
-  t.equal(tracingOf({ ...nonsense, ...ON, OTEL_SDK_DISABLED: 'true' }), null)
-  t.equal(tracingOf({ ...nonsense, OTEL_SDK_DISABLED: 'perhaps' }), null)
-  t.not(tracingOf({ ...ON, OTEL_SDK_DISABLED: 'false' }), null)
+  t.equal(tracesOf(nonsense), null)
+  t.equal(tracesOf({ ...nonsense, ...ON, OTEL_SDK_DISABLED: 'true' }), null)
+  t.equal(tracesOf({ ...nonsense, OTEL_SDK_DISABLED: 'perhaps' }), null)
+  t.not(tracesOf({ ...ON, OTEL_SDK_DISABLED: 'false' }), null)
 })
 
 t.test('lists of pairs', async t => {
-  const tracing = tracingOf({
+  const traces = tracesOf({
     ...ON,
     OTEL_EXPORTER_OTLP_HEADERS: 'Authorization=Basic%20dTpw==, x-scope = team a ,',
     OTEL_RESOURCE_ATTRIBUTES: 'deployment.environment.name=staging,k8s.pod.name=a%2Cb,empty=',
   })
-  t.strictSame(told(tracing?.headers), {
+  t.strictSame(told(traces?.headers), {
     authorization: { secret: 'Basic dTpw==' },
     'x-scope': { secret: 'team a' },
   })
-  t.strictSame(tracing?.resource, { 'deployment.environment.name': 'staging', 'k8s.pod.name': 'a,b', empty: '' })
+  t.strictSame(traces?.resource, { 'deployment.environment.name': 'staging', 'k8s.pod.name': 'a,b', empty: '' })
 })
 
 t.test('who we are: by the one setting, else by the other', async t => {
   const OTEL_RESOURCE_ATTRIBUTES = 'service.name=attribute'
-  t.match(tracingOf({ ...ON, OTEL_RESOURCE_ATTRIBUTES }), { serviceName: 'attribute' })
-  t.match(tracingOf({ ...ON, OTEL_RESOURCE_ATTRIBUTES, OTEL_SERVICE_NAME: 'name' }), { serviceName: 'name' })
+  t.match(tracesOf({ ...ON, OTEL_RESOURCE_ATTRIBUTES }), { serviceName: 'attribute' })
+  t.match(tracesOf({ ...ON, OTEL_RESOURCE_ATTRIBUTES, OTEL_SERVICE_NAME: 'name' }), { serviceName: 'name' })
 })
 
 const FORMS: Readonly<Record<string, { good: readonly string[]; bad: readonly string[] }>> = {
@@ -102,7 +102,7 @@ t.test(
     const config = readConfig({ ...LEAST, ...secret })
     t.notMatch(`${inspect(config, { depth: 9, showHidden: true })}${JSON.stringify(config)}`, value)
     const next = readConfig({ ...LEAST, ...ON, OTEL_EXPORTER_OTLP_HEADERS: 'authorization=another' })
-    t.strictSame(needRestart(config, next), ['tracing'])
+    t.strictSame(needRestart(config, next), ['traces'])
     t.strictSame(needRestart(config, readConfig({ ...LEAST, ...secret })), [])
     process.env.OTEL_EXPORTER_OTLP_HEADERS = `authorization=${value}`
     t.equal(takeEnvironment().OTEL_EXPORTER_OTLP_HEADERS, `authorization=${value}`)
