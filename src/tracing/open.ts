@@ -53,7 +53,7 @@ export function openTraces({ config, logger, clock, onSpans }: TracesOptions): T
       'service.version': VERSION,
     }),
     sampler: samplerOf(config),
-    spanProcessors: [createSpanQueue({ exporter: createExporter(config), onSpans, logger })],
+    spanProcessors: [createSpanQueue({ exporter: createExporter(config), clock, onSpans, logger })],
   })
 
   return {

@@ -3,6 +3,7 @@ import { TraceFlags } from '@opentelemetry/api'
 import { type ExportResult, ExportResultCode } from '@opentelemetry/core'
 import { BatchSpanProcessor, type ReadableSpan, type SpanExporter, type SpanProcessor } from '@opentelemetry/sdk-trace'
 import type { FastifyBaseLogger } from 'fastify'
+import type { Clock } from '../ports/clock.ts'
 import { keepListed } from './listed.ts'
 import type { OnSpans } from './traces.ts'
 
@@ -15,11 +16,12 @@ const GIVE_UP_AFTER_MS = 15_000
 
 export interface SpanQueueOptions {
   readonly exporter: SpanExporter
+  readonly clock: Clock
   readonly onSpans: OnSpans
   readonly logger: Pick<FastifyBaseLogger, 'info' | 'warn'>
 }
 
-export function createSpanQueue({ exporter, onSpans, logger }: SpanQueueOptions): SpanProcessor {
+export function createSpanQueue({ exporter, clock, onSpans, logger }: SpanQueueOptions): SpanProcessor {
   let underWay = 0
   /** Since the collector was last heard; null: all that was sent has arrived. */
   let lost: number | null = null
@@ -45,14 +47,15 @@ export function createSpanQueue({ exporter, onSpans, logger }: SpanQueueOptions)
   const batches = new BatchSpanProcessor({
     exporter: {
       export(spans: ReadableSpan[], done: (result: ExportResult) => void): void {
-        const end = once((error: Error | undefined) => {
-          clearTimeout(timer)
+        const over = new AbortController()
+        const end = (error: Error | undefined) => {
+          if (over.signal.aborted) return
+          over.abort()
           settle(spans.length, error)
           // A failure is told already.
           done({ code: ExportResultCode.SUCCESS })
-        })
-        const timer = setTimeout(() => end(new Error('Given up')), GIVE_UP_AFTER_MS)
-        timer.unref()
+        }
+        void clock.sleep(GIVE_UP_AFTER_MS, over.signal).then(() => end(new Error('Given up')))
         exporter.export(spans, ({ code, error }) => {
           end(code === ExportResultCode.SUCCESS ? undefined : (error ?? new Error('Not delivered')))
         })
@@ -76,15 +79,6 @@ export function createSpanQueue({ exporter, onSpans, logger }: SpanQueueOptions)
     },
     forceFlush: () => batches.forceFlush(),
     shutdown: () => batches.shutdown(),
-  }
-}
-
-function once(end: (error: Error | undefined) => void): typeof end {
-  let isOver = false
-  return error => {
-    if (isOver) return
-    isOver = true
-    end(error)
   }
 }
 
