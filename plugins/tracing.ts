@@ -31,15 +31,6 @@ export default fp(
     })
     await app.register(instrumentation.plugin())
 
-    // A body comes on its connection, and an answer goes there: what follows them does not know whose request it is.
-    const resume = (request: FastifyRequest, _reply: unknown, done: () => void) => {
-      const { context: own } = request.opentelemetry()
-      if (own === null) done()
-      else context.with(own, done)
-    }
-    app.addHook('preValidation', resume)
-    app.addHook('onResponse', resume)
-
     app.addHook('onSend', (request, _reply, payload, done) => {
       request.opentelemetry().span?.setAttributes(factsOf(request))
       done(null, payload)
