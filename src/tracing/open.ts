@@ -12,6 +12,7 @@ import {
   AlwaysOnSampler,
   ParentBasedSampler,
   type Sampler,
+  type SpanExporter,
   TraceIdRatioBasedSampler,
   TracerProvider,
 } from '@opentelemetry/sdk-trace'
@@ -36,9 +37,12 @@ export interface TracesOptions {
   readonly logger: FastifyBaseLogger
   readonly clock: Clock
   readonly onSpans: OnSpans
+  /** Absent: to the collector that `config` names. */
+  readonly exporter?: SpanExporter
 }
 
-export function openTraces({ config, logger, clock, onSpans }: TracesOptions): Traces {
+export function openTraces(options: TracesOptions): Traces {
+  const { config, logger, clock, onSpans, exporter = createExporter(config) } = options
   const diagnostics = diagnosticsFor(logger)
   diag.setLogger(diagnostics, DiagLogLevel.WARN)
   setGlobalErrorHandler(error => diagnostics.error(error instanceof Error ? error.name : 'unknown'))
@@ -53,7 +57,7 @@ export function openTraces({ config, logger, clock, onSpans }: TracesOptions): T
       'service.version': VERSION,
     }),
     sampler: samplerOf(config),
-    spanProcessors: [createSpanQueue({ exporter: createExporter(config), clock, onSpans, logger })],
+    spanProcessors: [createSpanQueue({ exporter, clock, onSpans, logger })],
   })
 
   return {
