@@ -15,9 +15,11 @@ COPY routes routes
 COPY sandbox sandbox
 RUN npm run build
 
+# Of the three builds that OpenTelemetry brings, Node takes one.
 FROM sources AS dependencies
 RUN --mount=type=cache,target=/tmp/npm npm ci --cache /tmp/npm --omit=dev --ignore-scripts \
- && find node_modules -name '*.map' -delete
+ && find node_modules -name '*.map' -delete \
+ && rm -rf node_modules/@opentelemetry/*/build/esm node_modules/@opentelemetry/*/build/esnext
 
 FROM node:24-bookworm-slim AS gateway
 ARG VERSION=0.1.0

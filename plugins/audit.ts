@@ -68,7 +68,7 @@ function whoIs(caller: Caller | null): string | undefined {
   return caller?.subject ? `${caller.name}/${caller.subject}` : caller?.name
 }
 
-function guidInPath(params: unknown): string | undefined {
+export function guidInPath(params: unknown): string | undefined {
   const guid = (params as { guid?: string } | null)?.guid
   return guid !== undefined && GUID.test(guid) ? guid : undefined
 }

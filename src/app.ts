@@ -43,18 +43,22 @@ import { isDeeperThan, MAX_JSON_DEPTH } from './json-depth.ts'
 import { createRateLimits } from './limits/rate-limits.ts'
 import type { Metrics } from './metrics.ts'
 import type { SharedCounts } from './ports/counts.ts'
+import { noTracing } from './ports/tracing.ts'
 import { sharedSchemas } from './schemas/index.ts'
 import { Overview } from './schemas/overview.ts'
 import { tlsForCallers } from './tls.ts'
+import type { Traces } from './tracing/traces.ts'
 import { VERSION } from './version.ts'
 
-export interface AppPorts extends Omit<BrokerPorts, 'meter'> {
+export interface AppPorts extends Omit<BrokerPorts, 'meter' | 'tracing'> {
   readonly logger: FastifyBaseLogger
   readonly callers: Callers
   readonly audit: Pick<AuditLog, 'record' | 'trouble' | 'lost'>
   readonly metrics: Metrics
   /** Where replicas count requests together; null: there is one replica. */
   readonly counts: SharedCounts | null
+  /** null: nothing is traced. */
+  readonly traces: Traces | null
 }
 
 /** No request of the contract is larger; tokens, attributes and all. */
@@ -96,6 +100,12 @@ export async function buildApp(config: Config, ports: AppPorts, limits: HttpLimi
 
   app.setValidatorCompiler(compileValidator())
   takeJson(app)
+  await app.register(problem)
+  // Before the hooks that take time, or say something.
+  if (ports.traces !== null) {
+    const { default: tracing } = await import('../plugins/tracing.ts')
+    await app.register(tracing, { traces: ports.traces })
+  }
   app.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id)
     // RFC 6797, section 7.2: never over plain HTTP, where a proxy may serve other names than ours.
@@ -107,7 +117,6 @@ export async function buildApp(config: Config, ports: AppPorts, limits: HttpLimi
     request.log.info({ method, route: routeOptions.url ?? null, caller: caller?.name, ...took }, 'request')
   })
 
-  await app.register(problem)
   // Before all that may refuse a request: a connection ends with that answer, too.
   await app.register(leaving, { onLeave: () => broker.retire() })
   await app.register(helmet, {
@@ -145,7 +154,7 @@ export async function buildApp(config: Config, ports: AppPorts, limits: HttpLimi
       client: config,
       backgroundConcurrency: config.providerMaxConcurrency,
     },
-    { ...ports, meter: ports.metrics.meter },
+    { ...ports, meter: ports.metrics.meter, tracing: ports.traces ?? noTracing },
   )
   const census = createCensus(ports)
   const options = { broker, clock: ports.clock }

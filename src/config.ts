@@ -6,6 +6,7 @@ import type { Secret } from './ports/secret.ts'
 import { SettingError } from './settings/forms.ts'
 import {
   type LOG_LEVELS,
+  type SAMPLERS,
   SECRETS,
   SETTINGS,
   type Setting,
@@ -22,6 +23,20 @@ export interface Tls {
   readonly key: Secret
   /** Who signs the certificates of callers; null: they show none. */
   readonly clientCa: string | null
+}
+
+/** Where traces go, and which. The settings are OpenTelemetry's own. */
+export interface TracesConfig {
+  /** Of a collector that speaks OTLP over HTTP; without a slash at its end. */
+  readonly endpoint: string
+  readonly protocol: 'http/protobuf' | 'http/json'
+  readonly headers: Readonly<Record<string, Secret>>
+  readonly serviceName: string
+  /** More of what all spans have in common. */
+  readonly resource: Readonly<Record<string, string>>
+  readonly sampler: (typeof SAMPLERS)[number]
+  /** How many traces are kept where the sampler goes by a share: from 0 to 1. */
+  readonly share: number
 }
 
 /** What the gateway needs to know, whatever it stores its grants in. */
@@ -62,6 +77,8 @@ export interface Config {
   readonly returnToOrigins: readonly string[]
   readonly requireState: boolean
   readonly logLevel: (typeof LOG_LEVELS)[number]
+  /** null: no traces. */
+  readonly traces: TracesConfig | null
 }
 
 /** What it needs to know besides to keep them in Redis. */
@@ -164,7 +181,7 @@ function reading(environment: Environment) {
   return { problems, read, readIfSet, isSet: (name: SettingName) => attempt(name, text => text !== undefined) }
 }
 
-type Read = ReturnType<typeof reading>['read']
+type Reader = ReturnType<typeof reading>
 
 /**
  * The environment, to read settings from now and later. From here on the process itself has no secrets in it: Node writes it
@@ -180,8 +197,9 @@ export function takeEnvironment(): Environment {
 
 /** Throws `ConfigError`, naming everything that is wrong at once. */
 export function readConfig(environment: Environment = process.env): ServeConfig {
-  const { problems, read } = reading(environment)
-  const { config, misfits } = common(problems, read)
+  const reader = reading(environment)
+  const { problems, read } = reader
+  const { config, misfits } = common(reader)
   const served: ServeConfig = {
     ...config,
     redis: read('REDIS_URL'),
@@ -197,9 +215,9 @@ export function readConfig(environment: Environment = process.env): ServeConfig 
 
 /** The settings of a gateway that keeps its grants in memory. As `readConfig`. */
 export function readEmbeddedConfig(environment: Environment): Config {
-  const { problems, read } = reading(environment)
-  const { config, misfits } = common(problems, read)
-  return checked(config, problems, misfits)
+  const reader = reading(environment)
+  const { config, misfits } = common(reader)
+  return checked(config, reader.problems, misfits)
 }
 
 /** `misfits`: what does not fit together in settings that are good each by itself. */
@@ -210,7 +228,9 @@ function checked<T extends Config>(config: T, problems: readonly string[], misfi
 }
 
 /** The settings that any gateway has. */
-function common(problems: string[], read: Read) {
+function common(reader: Reader) {
+  const { problems, read } = reader
+
   /** A file of keys is read with the settings: it changes with them. */
   function withKeys({ jwks_file: file, ...issuer }: IssuerEntry): Issuer {
     if (file === undefined) return issuer
@@ -258,8 +278,25 @@ function common(problems: string[], read: Read) {
     returnToOrigins: read('RETURN_TO_ORIGINS') ?? [],
     requireState: read('REQUIRE_STATE'),
     logLevel: read('LOG_LEVEL'),
+    traces: tracesFrom(reader),
   }
   return { config, misfits: () => whatDoesNotFit(config, tls) }
+}
+
+/** Platforms set some of these for whatever runs on them: without an endpoint they are not looked at. */
+function tracesFrom({ isSet, read, readIfSet }: Reader): TracesConfig | null {
+  const endpoint = read('OTEL_EXPORTER_OTLP_ENDPOINT')
+  if (!isSet('OTEL_EXPORTER_OTLP_ENDPOINT') || read('OTEL_SDK_DISABLED')) return null
+  const resource = read('OTEL_RESOURCE_ATTRIBUTES') ?? {}
+  return {
+    endpoint: endpoint ?? '',
+    protocol: read('OTEL_EXPORTER_OTLP_PROTOCOL'),
+    headers: read('OTEL_EXPORTER_OTLP_HEADERS') ?? {},
+    serviceName: readIfSet('OTEL_SERVICE_NAME') ?? resource['service.name'] ?? read('OTEL_SERVICE_NAME'),
+    resource,
+    sampler: read('OTEL_TRACES_SAMPLER'),
+    share: read('OTEL_TRACES_SAMPLER_ARG'),
+  }
 }
 
 /** Throws where it is not a JSON Web Key Set (RFC 7517, section 5). */
@@ -314,7 +351,7 @@ export function readListenConfig(environment: Environment = process.env): Listen
   return config
 }
 
-function listeners(read: Read) {
+function listeners(read: Reader['read']) {
   return { host: read('HOST'), port: read('PORT'), metricsPort: read('METRICS_PORT') }
 }
 

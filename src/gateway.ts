@@ -27,6 +27,7 @@ import { createFileJournal, noJournal } from './system/journal.ts'
 import { systemRandom } from './system/random.ts'
 import { createSlots } from './system/slots.ts'
 import { contextForCallers } from './tls.ts'
+import type { Traces } from './tracing/traces.ts'
 
 export interface ServedGateway extends Gateway {
   /**
@@ -56,12 +57,12 @@ export async function createServedGateway(
   logTo: DestinationStream = pino.destination({ sync: false }),
   limits?: HttpLimits,
 ): Promise<ServedGateway> {
-  const logger = createLogger(config.logLevel, logTo)
+  const metrics = createMetrics()
+  const { logger, traces } = await watched(config, metrics, logTo)
   const events = loggedEvents(logger)
   const sealer = createSealer(config.encryptionKeys)
   const onUnreadable = (file: string) => logger.error({ file }, 'a journal entry cannot be opened; it is left there')
   const journal = createFileJournal(config.journalDir, createCodec(sealer), onUnreadable)
-  const metrics = createMetrics()
   const stores = createRedisStores({
     address: config.redis,
     prefix: config.redisPrefix,
@@ -73,10 +74,11 @@ export async function createServedGateway(
       if (guid !== null) toAll(events, metrics.events).emit({ type: 'record.unreadable', guid, reason, keyId })
     },
     onCommand: metrics.redis,
+    tracing: traces,
   })
   const { auditHeads: heads, counts } = stores
   const audit = await openAudit({ config, output: logTo, heads, logger, clock: systemClock, random: systemRandom })
-  const gateway = await assemble(config, logger, events, { stores, journal, counts, audit, metrics }, limits)
+  const gateway = await assemble(config, logger, events, { stores, journal, counts, audit, metrics, traces }, limits)
   return {
     ...gateway,
     reload(next) {
@@ -89,10 +91,23 @@ export async function createServedGateway(
 
 /** On the embedded store: all is gone when the process ends. */
 export async function createEmbeddedGateway(config: Config, logTo?: DestinationStream): Promise<Gateway> {
-  const logger = createLogger(config.logLevel, logTo)
+  const metrics = createMetrics()
+  const { logger, traces } = await watched(config, metrics, logTo)
   const stores = createMemoryStores(systemClock)
-  const kept = { stores, journal: noJournal, counts: null, audit: noAudit, metrics: createMetrics() }
+  const kept = { stores, journal: noJournal, counts: null, audit: noAudit, metrics, traces }
   return await assemble(config, logger, loggedEvents(logger), kept)
+}
+
+/** The log, and the traces that its lines belong to; null: there are none, and OpenTelemetry is not even loaded. */
+async function watched(
+  { logLevel, traces: config }: Config,
+  { spans: onSpans }: Metrics,
+  logTo?: DestinationStream,
+): Promise<{ logger: Logger; traces: Traces | null }> {
+  if (config === null) return { logger: createLogger(logLevel, logTo), traces: null }
+  const { logFields, openTraces } = await import('./tracing/open.ts')
+  const logger = createLogger(logLevel, logTo, logFields)
+  return { logger, traces: openTraces({ config, logger, clock: systemClock, onSpans }) }
 }
 
 interface Kept {
@@ -101,13 +116,14 @@ interface Kept {
   readonly counts: SharedCounts | null
   readonly audit: AuditLog
   readonly metrics: Metrics
+  readonly traces: Traces | null
 }
 
 async function assemble(
   config: Config,
   logger: Logger,
   events: Events,
-  { stores, journal, counts, audit, metrics }: Kept,
+  { stores, journal, counts, audit, metrics, traces }: Kept,
   limits?: HttpLimits,
 ): Promise<Gateway & { reload(config: Config): void }> {
   const callers = createCallers(config, systemClock)
@@ -117,6 +133,7 @@ async function assemble(
     timeoutMs: config.providerTimeoutMs,
     connections: config.providerMaxConcurrency,
     onDate: metrics.provider.dated,
+    ...(traces === null ? {} : { tracing: traces }),
   })
   const ports: AppPorts = {
     clock: systemClock,
@@ -131,6 +148,7 @@ async function assemble(
     journal,
     counts,
     metrics,
+    traces,
   }
   const app = await buildApp(config, ports, limits)
   let doors: DoorAddresses = {}
@@ -140,6 +158,7 @@ async function assemble(
     await provider.close()
     await audit.close()
     await stores.close()
+    await traces?.close()
   }
 
   return {

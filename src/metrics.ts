@@ -6,9 +6,11 @@ import { type ProviderMetrics, providerMetrics } from './metrics/provider.ts'
 import { redisMetrics } from './metrics/redis.ts'
 import { type RequestFacts, requestMetrics } from './metrics/requests.ts'
 import { type Sources, type Standing, standingMetrics } from './metrics/standing.ts'
+import { traceMetrics } from './metrics/traces.ts'
 import type { Events } from './ports/events.ts'
 import type { Meter } from './ports/meter.ts'
 import type { OnCommand } from './store/redis/scripts.ts'
+import type { OnSpans } from './tracing/traces.ts'
 import { VERSION } from './version.ts'
 
 export interface Metrics {
@@ -21,6 +23,7 @@ export interface Metrics {
   readonly meter: Meter
   readonly provider: ProviderMetrics
   readonly redis: OnCommand
+  readonly spans: OnSpans
   /** What to ask for each time, once the parts are put together. */
   watch(sources: Sources): void
 }
@@ -48,6 +51,7 @@ export function createMetrics(): Metrics {
     meter: createMeter(registers),
     provider: providerMetrics(registers),
     redis: redisMetrics(registers),
+    spans: traceMetrics(registers),
     watch(sources) {
       standing = standingMetrics(registers, sources)
     },

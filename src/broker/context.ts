@@ -15,6 +15,7 @@ import {
   type Stores,
   StoreUnavailable,
 } from '../ports/store.ts'
+import type { Tracing } from '../ports/tracing.ts'
 import { retryNotBeforeMs } from './grant.ts'
 import type { RefreshPolicy } from './policy.ts'
 
@@ -38,6 +39,7 @@ export interface BrokerPorts {
   readonly events: Events
   readonly meter: Meter
   readonly journal: Journal
+  readonly tracing: Tracing
 }
 
 export interface BrokerContext extends BrokerPorts {

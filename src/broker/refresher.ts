@@ -29,7 +29,7 @@ export function createRefresher(
   renewals: Renewals,
   revocations: Revocations,
 ): Refresher {
-  const { clock, events, policy } = context
+  const { clock, events, policy, tracing } = context
   const { grants } = context.stores
   const working = new Set<Promise<void>>()
   let loop: Promise<void> = Promise.resolve()
@@ -63,12 +63,16 @@ export function createRefresher(
     try {
       // What was claimed may be older than what we have written: then it is mended, and not due.
       if ((await recent.mended(guid, stored.record)) !== stored.record) return
-      if (status === 'revoking') await revocations.pursue(guid)
+      if (status === 'revoking') await revoke(guid)
       else if (mayRest(stored.record)) await rest(stored)
       else await renewals.renew(stored.record, 'background', stored)
     } catch (error) {
       events.emit({ type: 'refresher.failed', reason: reasonOf(error) })
     }
+  }
+
+  async function revoke(guid: string): Promise<void> {
+    await tracing.begin('revocation', { 'htgw.guid': guid }).run(() => revocations.pursue(guid))
   }
 
   function mayRest(grant: Grant): boolean {

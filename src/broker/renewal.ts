@@ -9,6 +9,7 @@ import { askedToWaitSeconds, type Failure, type Outcome, type TokenAnswer } from
 import type { Grant } from '../ports/records.ts'
 import type { Lane } from '../ports/slots.ts'
 import { type Stored, StoreUnavailable } from '../ports/store.ts'
+import type { Facts, Span } from '../ports/tracing.ts'
 import type { Breaker } from './breaker.ts'
 import {
   type BrokerContext,
@@ -52,8 +53,8 @@ export interface Renewals {
    * `StoreUnavailable` where nothing was begun.
    */
   renew(seen: Grant, lane: Lane, known?: Stored<Grant>): Promise<RenewalResult>
-  /** The renewal that is under way in this process; undefined: none. */
-  underWay(guid: string): Promise<RenewalResult> | undefined
+  /** Waits for the renewal that is under way in this process; undefined: there is none. */
+  underWay(guid: string): (() => Promise<RenewalResult>) | undefined
   /** Stores a rotation that an earlier process left in the journal. */
   replay(rotation: Rotation): Promise<void>
   /** Resolves when nothing is under way any more. */
@@ -67,26 +68,44 @@ interface Asked {
   readonly issuedAtMs: number
 }
 
+/** A renewal that others may wait for. */
+interface UnderWay {
+  readonly span: Span
+  readonly result: Promise<RenewalResult>
+}
+
 /** A store that is well has taken a pair long before. */
 const JOURNAL_AFTER_MS = 250
 
 export function createRenewals(context: BrokerContext, breaker: Breaker, discards: Discards, recent: Recent): Renewals {
-  const { clock, policy, events, journal, meter, provider, slots } = context
+  const { clock, policy, events, journal, meter, provider, slots, tracing } = context
   const { grants } = context.stores
-  const underWay = new Map<string, Promise<RenewalResult>>()
+  const underWay = new Map<string, UnderWay>()
 
   function renew(seen: Grant, lane: Lane, known?: Stored<Grant>): Promise<RenewalResult> {
-    const { guid } = seen
+    const { guid, version } = seen
     const running = underWay.get(guid)
     if (running !== undefined) {
       if (lane === 'reader') slots.hurry(guid)
-      return running
+      return join(guid, running)
     }
     // Whoever waits for the end of this process has been told by then what is under way.
     if (context.closing.aborted) return Promise.resolve({ kind: 'failed', problem: goingDown() })
-    const renewal = renewOnce(seen, lane, known).finally(() => underWay.delete(guid))
-    underWay.set(guid, renewal)
-    return renewal
+    const span = tracing.begin('renewal', { 'htgw.guid': guid, 'htgw.version': version, 'htgw.lane': lane })
+    const told = async () => {
+      const result = await renewOnce(seen, lane, known)
+      span.tell(factsOf(result))
+      if (result.kind === 'failed') span.fail(result.problem.code)
+      return result
+    }
+    const result = span.run(told).finally(() => underWay.delete(guid))
+    underWay.set(guid, { span, result })
+    return result
+  }
+
+  /** Whoever waits sees in their own trace what for. */
+  function join(guid: string, { span, result }: UnderWay): Promise<RenewalResult> {
+    return tracing.begin('renewal.wait', { 'htgw.guid': guid }, span).run(() => result)
   }
 
   /** Whoever waits for the store with what the provider has answered takes no slot from others who want to ask it. */
@@ -158,7 +177,7 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
       grant => (isOurs(grant, begun.record) ? released(grant, nowMs) : keep),
       begun,
     )
-    meter.refreshed('not_sent', null)
+    refreshed('not_sent', null)
     return { kind: 'held', untilMs: nowMs }
   }
 
@@ -197,8 +216,8 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
     const stands = result.kind === 'current' && result.grant.pair.refreshToken.equals(rotation.pair.refreshToken)
     const sinceMs = dueSinceMs(policy, base, nowMs)
     const isLate = nowMs > rotation.issuedAtMs + policy.leaseMs
-    if (stands) meter.refreshed(isLate ? 'renewed_late' : 'renewed', sinceMs === null ? null : nowMs - sinceMs)
-    else meter.refreshed('discarded', null)
+    if (stands) refreshed(isLate ? 'renewed_late' : 'renewed', sinceMs === null ? null : nowMs - sinceMs)
+    else refreshed('discarded', null)
   }
 
   /**
@@ -306,7 +325,7 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
       },
       begun,
     )
-    if (adopted !== null || settled === null || isOvertaken) meter.refreshed('overtaken', null)
+    if (adopted !== null || settled === null || isOvertaken) refreshed('overtaken', null)
     if (adopted !== null) return { kind: 'current', grant: adopted }
     if (settled === null) {
       if (isRemoved) events.emit({ type: 'grant.revoked', guid: base.guid, version: base.version })
@@ -315,12 +334,17 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
     // Another attempt is under way; or it was deleted, and made anew since: what we were told is not about what stands.
     if (isOvertaken) return { kind: 'held', untilMs: settled.record.attempt?.leaseUntilMs ?? nowMs }
     const { guid, version } = base
-    meter.refreshed(outcomeOf(failure, definite, perhapsSpent), null)
+    refreshed(outcomeOf(failure, definite, perhapsSpent), null)
     if (failure.kind === 'client_refused') return { kind: 'failed', problem }
     if (definite) events.emit({ type: 'grant.ended', guid, version, afterDoubt: base.status === 'in_doubt' })
     else if (perhapsSpent) events.emit({ type: 'grant.in_doubt', guid, version, retryAtMs: retryMs })
     else events.emit({ type: 'grant.renewal_failed', guid, version, code, retryAtMs: retryMs })
     return { kind: 'failed', problem }
+  }
+
+  function refreshed(outcome: RefreshOutcome, lagMs: number | null): void {
+    meter.refreshed(outcome, lagMs)
+    tracing.tell({ 'htgw.outcome': outcome })
   }
 
   function outcomeOf(failure: Failure, definite: boolean, perhapsSpent: boolean): RefreshOutcome {
@@ -368,14 +392,21 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
 
   return {
     renew,
-    underWay: guid => underWay.get(guid),
+    underWay(guid) {
+      const running = underWay.get(guid)
+      return running && (() => join(guid, running))
+    },
     async replay(rotation) {
       await commitOnce(rotation, undefined, true)
-      meter.refreshed('replayed', null)
+      refreshed('replayed', null)
       await journal.remove(rotation)
     },
     async idle() {
-      while (underWay.size > 0) await Promise.allSettled(underWay.values())
+      while (underWay.size > 0) await Promise.allSettled([...underWay.values()].map(({ result }) => result))
     },
   }
+}
+
+function factsOf(result: RenewalResult): Facts {
+  return { 'htgw.result': result.kind === 'failed' ? result.problem.code : result.kind }
 }

@@ -44,7 +44,9 @@ export function createRevocations(context: BrokerContext, renewals: Renewals, gr
 
   async function once(guid: string): Promise<Grant | null> {
     const before = (await store.read(guid))?.record ?? null
-    await renewals.underWay(guid)?.catch(() => {})
+    await renewals
+      .underWay(guid)?.()
+      .catch(() => {})
     let renewed = 0
     for (;;) {
       const stored = await store.read(guid)

@@ -32,7 +32,7 @@ const LEAST_LIFE_MS = 1_000
 const MOST_ROTATIONS = 3
 
 export function createTokens(context: BrokerContext, renewals: Renewals, recent: Recent): Tokens {
-  const { clock, meter, policy } = context
+  const { clock, meter, policy, tracing } = context
   const { grants } = context.stores
 
   async function read(guid: string, wishedTtlMs: number | null): Promise<Grant> {
@@ -85,7 +85,8 @@ export function createTokens(context: BrokerContext, renewals: Renewals, recent:
     const { guid } = grant
     const untilMs = clock.now() + POLITE_WAIT_MS
     const end = async () => {
-      await (renewals.underWay(guid) ?? watch(context, grants, guid, untilMs, now => now?.attempt == null))
+      const join = renewals.underWay(guid)
+      await (join?.() ?? elsewhere(guid, untilMs, now => now?.attempt == null))
     }
     await within(context, untilMs, end).catch(unlessAway)
     return await standingOr(grant)
@@ -140,11 +141,17 @@ export function createTokens(context: BrokerContext, renewals: Renewals, recent:
       const result = await renewals.renew(grant, 'reader')
       if (result.kind !== 'held') return { result, source }
       source = 'joined'
-      await watch(context, grants, guid, Math.min(untilMs, result.untilMs), seen => {
+      await elsewhere(guid, Math.min(untilMs, result.untilMs), seen => {
         return seen === null || !isSameVersion(seen, grant) || !isHeld(seen, clock.now())
       })
     }
     return null
+  }
+
+  /** Waits for a renewal that another replica is at. */
+  async function elsewhere(guid: string, untilMs: number, done: (grant: Grant | null) => boolean): Promise<void> {
+    const span = tracing.begin('renewal.wait', { 'htgw.guid': guid, 'htgw.elsewhere': true })
+    await span.run(() => watch(context, grants, guid, untilMs, done))
   }
 
   function outOfTime(): Ended {

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { Agent, request } from 'undici'
 import type { Outcome, Provider } from '../ports/provider.ts'
 import { Secret } from '../ports/secret.ts'
+import { noTracing, type Span, type Tracing } from '../ports/tracing.ts'
 import { type Answer, classifyIdentity, classifyRevocation, classifyTokenAnswer, timeOf } from './classify.ts'
 
 export interface HealthTapOptions {
@@ -22,6 +23,8 @@ export interface HealthTapOptions {
   readonly connections: number
   /** Told what the provider's clock shows with an answer, and ours before and after; absent: nobody wants to know. */
   readonly onDate?: (answer: { dateMs: number; sentAtMs: number; receivedAtMs: number }) => void
+  /** Each request is a span of its own, and the provider is told of it; absent: nothing is traced. */
+  readonly tracing?: Tracing
 }
 
 /** No answer of a token endpoint is longer; what is longer is not read. */
@@ -46,8 +49,18 @@ const NEVER_SENT = new Set([
   'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
 ])
 
+/** Outcomes by which the provider has done its work, be it by a no. */
+const IS_AN_ANSWER: ReadonlySet<Outcome<unknown>['kind']> = new Set(['ok', 'rejected', 'conflict'])
+
 /** Outcomes after which it is not known whether our credentials were taken. */
 const SAYS_NOTHING_OF_US: ReadonlySet<Outcome<unknown>['kind']> = new Set(['client_refused', 'unavailable', 'unknown'])
+
+interface Init {
+  readonly method: 'GET' | 'POST'
+  readonly headers: Readonly<Record<string, string>>
+  readonly body?: string
+  readonly signal: AbortSignal
+}
 
 export interface HealthTap extends Provider {
   /** From here on with these. */
@@ -56,7 +69,7 @@ export interface HealthTap extends Provider {
 }
 
 export function createHealthTap(options: HealthTapOptions): HealthTap {
-  const { timeoutMs } = options
+  const { timeoutMs, tracing = noTracing } = options
   const agent = new Agent({
     connections: options.connections,
     connect: { timeout: Math.ceil(timeoutMs / 2) },
@@ -71,13 +84,19 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
     return secrets.map(secret => `Basic ${Buffer.from(`${options.appId}:${secret.reveal()}`).toString('base64')}`)
   }
 
-  async function post<T>(path: string, body: object, classify: (answer: Answer) => Outcome<T>): Promise<Outcome<T>> {
+  async function post<T>(
+    operation: string,
+    path: string,
+    body: object,
+    classify: (answer: Answer) => Outcome<T>,
+  ): Promise<Outcome<T>> {
     const signal = AbortSignal.timeout(timeoutMs)
     const known = basics
     const [first = '', other] = known
     async function as(authorization: string): Promise<Outcome<T>> {
       const headers = { authorization, 'content-type': 'application/json' }
-      return await send(`${apiUrl}${path}`, { method: 'POST', headers, body: JSON.stringify(body), signal }, classify)
+      const init = { method: 'POST', headers, body: JSON.stringify(body), signal } as const
+      return await send(operation, `${apiUrl}${path}`, init, classify)
     }
     const outcome = await as(first)
     if (outcome.kind !== 'client_refused' || other === undefined) return outcome
@@ -88,8 +107,28 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
   }
 
   async function send<T>(
+    operation: string,
     url: string,
-    init: { method: 'GET' | 'POST'; headers: Record<string, string>; body?: string; signal: AbortSignal },
+    init: Init,
+    classify: (answer: Answer) => Outcome<T>,
+  ): Promise<Outcome<T>> {
+    const span = tracing.ask(`HealthTap ${operation}`, {
+      'htgw.operation': operation,
+      'http.request.method': init.method,
+      'url.full': url.replace(/[?#].*/s, ''),
+    })
+    return await span.run(async () => {
+      const outcome = await sendIn(span, url, init, classify)
+      span.tell({ 'htgw.outcome': outcome.kind })
+      if (!IS_AN_ANSWER.has(outcome.kind)) span.fail(outcome.kind)
+      return outcome
+    })
+  }
+
+  async function sendIn<T>(
+    span: Span,
+    url: string,
+    init: Init,
     classify: (answer: Answer) => Outcome<T>,
   ): Promise<Outcome<T>> {
     const sentAtMs = Date.now()
@@ -99,12 +138,14 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
         // Nothing compressed: it would be as large as it likes once it is open, and a new pair in it is worth more than bytes.
         headers: {
           ...init.headers,
+          ...tracing.headers(),
           accept: 'application/json',
           'accept-encoding': 'identity',
           'user-agent': 'healthtap-gateway',
         },
         dispatcher: agent,
       })
+      span.tell({ 'http.response.status_code': response.statusCode })
       const { date = null, 'retry-after': retryAfter = null } = response.headers
       const dateMs = timeOf(typeof date === 'string' ? date : null)
       if (dateMs !== null) options.onDate?.({ dateMs, sentAtMs, receivedAtMs: Date.now() })
@@ -122,6 +163,20 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
     }
   }
 
+  async function exchange(
+    operation: string,
+    { code, redirectUri, codeVerifier }: Parameters<Provider['exchange']>[0],
+  ): ReturnType<Provider['exchange']> {
+    const body = {
+      grant_type: 'authorization_code',
+      code: code.reveal(),
+      client_id: options.appId,
+      redirect_uri: redirectUri,
+      ...(codeVerifier === null ? {} : { code_verifier: codeVerifier.reveal() }),
+    }
+    return await post(operation, '/oauth/token', body, answer => classifyTokenAnswer('exchange', answer))
+  }
+
   return {
     authorizationUrl({ redirectUri, scope, state, codeVerifier }) {
       const url = new URL(options.authorizeUrl)
@@ -137,34 +192,25 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
       return url.href
     },
 
-    async exchange({ code, redirectUri, codeVerifier }) {
-      const body = {
-        grant_type: 'authorization_code',
-        code: code.reveal(),
-        client_id: options.appId,
-        redirect_uri: redirectUri,
-        ...(codeVerifier === null ? {} : { code_verifier: codeVerifier.reveal() }),
-      }
-      return await post('/oauth/token', body, answer => classifyTokenAnswer('exchange', answer))
-    },
+    exchange: request => exchange('exchange', request),
 
     async refresh(refreshToken) {
       const body = { grant_type: 'refresh_token', refresh_token: refreshToken.reveal() }
-      return await post('/oauth/token', body, answer => classifyTokenAnswer('refresh', answer))
+      return await post('refresh', '/oauth/token', body, answer => classifyTokenAnswer('refresh', answer))
     },
 
     async createUser({ username, password, attributes }) {
       const body = { ...attributes, username, password: password.reveal() }
-      return await post('/api/v2.1/users.json', body, answer => classifyTokenAnswer('users', answer))
+      return await post('create_user', '/api/v2.1/users.json', body, answer => classifyTokenAnswer('users', answer))
     },
 
     async revoke(token) {
-      return await post('/oauth/revoke', { token: token.reveal() }, classifyRevocation)
+      return await post('revoke', '/oauth/revoke', { token: token.reveal() }, classifyRevocation)
     },
 
     async probe() {
       // A refresh would not do: servers look at the refresh token first, and say `invalid_client` only where it is good.
-      const outcome = await this.exchange({ code: MADE_UP, redirectUri: options.redirectUri, codeVerifier: null })
+      const outcome = await exchange('probe', { code: MADE_UP, redirectUri: options.redirectUri, codeVerifier: null })
       // `invalid_grant`, or another OAuth error that is not about the client: the endpoint works, and knows us.
       const isAnswered = outcome.kind === 'rejected' || (outcome.kind === 'refused' && 'error' in outcome.upstream)
       return outcome.kind === 'ok' || isAnswered ? { kind: 'ok', value: null } : outcome
@@ -175,7 +221,7 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
       if (identityUrl === null) return { kind: 'ok', value: null }
       const headers = { authorization: `Bearer ${accessToken.reveal()}` }
       const signal = AbortSignal.timeout(timeoutMs)
-      return await send(identityUrl, { method: 'GET', headers, signal }, answer => {
+      return await send('identify', identityUrl, { method: 'GET', headers, signal }, answer => {
         return classifyIdentity(answer, options.identityPointer)
       })
     },

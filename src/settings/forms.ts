@@ -28,6 +28,13 @@ export const ratio: Parse<number> = value => {
   throw new SettingError('has to be a number above 0 and up to 0.9')
 }
 
+/** Of all there is: none to all. */
+export const share: Parse<number> = value => {
+  const number = /^\d+(\.\d+)?$/.test(value) ? Number(value) : Number.NaN
+  if (number <= 1) return number
+  throw new SettingError('has to be a number from 0 to 1')
+}
+
 export const flag: Parse<boolean> = value => {
   if (value === 'true' || value === 'false') return value === 'true'
   throw new SettingError('has to be true or false')
@@ -55,8 +62,8 @@ export const baseUrl: Parse<string> = value => {
   throw new SettingError('has to be an address without ? and #: paths are added to it')
 }
 
-/** Where a gateway is: http as well, since a mesh may encrypt it. Without a slash at its end. */
-export const gatewayUrl: Parse<string> = value => {
+/** A service beside this one: http as well, since a mesh may encrypt it. Without a slash at its end. */
+export const httpUrl: Parse<string> = value => {
   const url = URL.canParse(value) ? new URL(value) : null
   const isPlain = url?.username === '' && url.password === '' && !/[?#]/.test(value)
   if (url !== null && /^https?:$/.test(url.protocol) && isPlain) return value.replace(/\/+$/, '')
@@ -71,6 +78,29 @@ export const apiKey: Parse<Secret> = value => {
 
 function isLoopback(hostname: string): boolean {
   return hostname === 'localhost' || hostname === '[::1]' || /^127\.\d+\.\d+\.\d+$/.test(hostname)
+}
+
+/** `name=value`, comma-separated, values percent-encoded: as OpenTelemetry has it. */
+export const pairs: Parse<Readonly<Record<string, string>>> = value => {
+  try {
+    return Object.fromEntries(split(value, ',').map(pair))
+  } catch {
+    throw new SettingError('has to be name=value, comma-separated, values percent-encoded')
+  }
+}
+
+function pair(entry: string): readonly [string, string] {
+  const [, name = '', encoded = ''] = /^([^=\s]+)\s*=\s*(.*)$/.exec(entry) ?? []
+  if (name === '') throw new TypeError()
+  return [name, decodeURIComponent(encoded)]
+}
+
+/** As `pairs`, of what an HTTP request may bear (RFC 9110, section 5). */
+export const headers: Parse<Readonly<Record<string, Secret>>> = value => {
+  const all = Object.entries(pairs(value))
+  const isGood = all.every(([name, text]) => /^[\w!#$%&'*+.^`|~-]+$/.test(name) && /^[\x20-\x7e]+$/.test(text))
+  if (isGood) return Object.fromEntries(all.map(([name, text]) => [name.toLowerCase(), new Secret(text)]))
+  throw new SettingError('has to be name=value of HTTP headers, comma-separated, values percent-encoded')
 }
 
 /** Comma-separated; custom schemes included (RFC 8252, section 7.1). A fragment is not allowed (RFC 6749, section 3.1.2). */

@@ -6,6 +6,15 @@ import * as forms from './forms.ts'
 
 export const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const
 
+export const SAMPLERS = [
+  'always_on',
+  'always_off',
+  'traceidratio',
+  'parentbased_always_on',
+  'parentbased_always_off',
+  'parentbased_traceidratio',
+] as const
+
 export interface Setting<T> {
   /** How its text becomes its value. */
   readonly form: forms.Parse<T>
@@ -175,6 +184,27 @@ const running = {
   ),
 }
 
+const tracing = {
+  OTEL_EXPORTER_OTLP_ENDPOINT: optional(
+    forms.httpUrl,
+    'a collector that speaks OTLP over HTTP, such as `http://collector:4318`: [traces](docs/tracing.md) go there, and without it there are none',
+    { otherwise: 'unset' },
+  ),
+  OTEL_EXPORTER_OTLP_HEADERS: optional(forms.headers, '`name=value`, comma-separated, values percent-encoded', {
+    isSecret: true,
+  }),
+  OTEL_EXPORTER_OTLP_PROTOCOL: usual(forms.oneOf('http/protobuf', 'http/json'), 'http/protobuf', 'or `http/json`'),
+  OTEL_SERVICE_NAME: usual(forms.text, 'healthtap-gateway', 'what the spans are of'),
+  OTEL_RESOURCE_ATTRIBUTES: optional(forms.pairs, 'more of what all spans have in common; written as the headers are'),
+  OTEL_TRACES_SAMPLER: usual(
+    forms.oneOf(...SAMPLERS),
+    'parentbased_always_on',
+    "which requests are traced, by OpenTelemetry's names",
+  ),
+  OTEL_TRACES_SAMPLER_ARG: usual(forms.share, '1', 'for those with `ratio`: a share from 0 to 1'),
+  OTEL_SDK_DISABLED: usual(forms.flag, 'false', '`true`: no traces, whatever the others say'),
+}
+
 /** Those of `serve`, in the order in which they are shown. */
 export const SECTIONS = {
   'The client at HealthTap': client,
@@ -184,11 +214,12 @@ export const SECTIONS = {
   'Where it listens': listening,
   'How much it takes': limits,
   'Running it': running,
+  Traces: tracing,
 } satisfies Readonly<Record<string, Readonly<Record<string, Setting<unknown>>>>>
 
 /** Those of the commands that ask a gateway over HTTP. */
 const asking = {
-  GATEWAY_URL: usual(forms.gatewayUrl, 'http://127.0.0.1:3000', 'where the gateway is'),
+  GATEWAY_URL: usual(forms.httpUrl, 'http://127.0.0.1:3000', 'where the gateway is'),
   GATEWAY_API_KEY: required(forms.apiKey, 'the API key to ask it with'),
 }
 
@@ -200,6 +231,7 @@ export const SETTINGS = {
   ...listening,
   ...limits,
   ...running,
+  ...tracing,
   ...asking,
 }
 

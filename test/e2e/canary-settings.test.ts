@@ -24,6 +24,9 @@ function wrongSettings(secret: (name: string) => string): Readonly<Record<string
     'REDIS_PREFIX',
     'PORT',
     'LOG_LEVEL',
+    'OTEL_EXPORTER_OTLP_ENDPOINT',
+    'OTEL_EXPORTER_OTLP_HEADERS',
+    'OTEL_TRACES_SAMPLER',
   ]
   const key = randomBytes(32).toString('base64')
   return {
@@ -35,6 +38,8 @@ function wrongSettings(secret: (name: string) => string): Readonly<Record<string
       TLS_KEY: `-----BEGIN PRIVATE KEY-----\n${secret('TLS_KEY')}\n-----END PRIVATE KEY-----`,
       JWT_ISSUERS: `[{"issuer":"${secret('JWT_ISSUERS')}`,
       HEALTHTAP_API_URL: `https://user:${secret('HEALTHTAP_API_URL')}@api.example`,
+      OTEL_EXPORTER_OTLP_ENDPOINT: `http://user:${secret('OTEL_EXPORTER_OTLP_ENDPOINT')}@collector`,
+      OTEL_EXPORTER_OTLP_HEADERS: `authorization=${secret('OTEL_EXPORTER_OTLP_HEADERS')}%zz`,
       HEALTHTAP_IDENTITY_URL: `http://api.example/?token=${secret('HEALTHTAP_IDENTITY_URL')}`,
     },
     'a secret that is in the wrong place': {

@@ -78,6 +78,7 @@ t.test('no secret comes to light anywhere', async t => {
     journal,
     'command line': called,
     'diagnostic report': filesIn(reports),
+    spans: stack.collector.bodies(),
   }
   const all = new Canaries()
   all.add('planted', planted)

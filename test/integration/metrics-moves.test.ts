@@ -9,6 +9,7 @@ import { createMetrics } from '../../src/metrics.ts'
 import { Secret } from '../../src/ports/secret.ts'
 import { createHealthTap } from '../../src/provider/healthtap.ts'
 import { startApp } from '../support/app.ts'
+import { startCollector } from '../support/collector.ts'
 import { type Exposed, parseMetrics } from '../support/metrics.ts'
 import { metricsTable } from '../support/metrics-table.ts'
 import { ask, startRedis } from '../support/redis.ts'
@@ -303,6 +304,22 @@ t.test('a provider whose clock goes wrong', async t => {
     true,
   )
 })
+
+t.test('spans, while the collector takes them and when it does not', async t => {
+  const collector = await startCollector(t)
+  const { client, provision } = await startTogether(t, { OTEL_EXPORTER_OTLP_ENDPOINT: collector.url })
+  await moves(t, client, () => provision('ada').then(() => until(client, spans('delivered'))), [
+    ['htgw_trace_spans_total', { result: 'delivered' }, 'some'],
+    ['htgw_trace_spans_total', { result: 'dropped' }, 0],
+  ])
+  collector.answerWith(400)
+  await moves(t, client, () => provision('bob').then(() => until(client, spans('dropped'))), [
+    ['htgw_trace_spans_total', { result: 'delivered' }, 0],
+    ['htgw_trace_spans_total', { result: 'dropped' }, 'some'],
+  ])
+})
+
+const spans = (result: string) => (told: Exposed) => (told.value('htgw_trace_spans_total', { result }) ?? 0) > 0
 
 t.test('what is told stands in the table of docs/metrics.md, and the other way round', async t => {
   const table = metricsTable()

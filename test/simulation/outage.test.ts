@@ -4,6 +4,7 @@ import { createBroker } from '../../src/broker/broker.ts'
 import type { Clock } from '../../src/ports/clock.ts'
 import type { Outcome, Provider, TokenAnswer } from '../../src/ports/provider.ts'
 import { Secret } from '../../src/ports/secret.ts'
+import { noTracing } from '../../src/ports/tracing.ts'
 import { createMemoryStores } from '../../src/store/memory.ts'
 import { noJournal } from '../../src/system/journal.ts'
 import { createSlots } from '../../src/system/slots.ts'
@@ -75,6 +76,7 @@ t.test('after an hour without the provider: no storm, the soonest first, everybo
       slots: createSlots(CONCURRENCY),
       events: { emit() {} },
       meter: silentMeter,
+      tracing: noTracing,
       journal: noJournal,
     },
   )

@@ -6,6 +6,7 @@ import type { Journal, Rotation } from '../../src/ports/journal.ts'
 import type { Outcome, Provider, TokenAnswer } from '../../src/ports/provider.ts'
 import type { Secret } from '../../src/ports/secret.ts'
 import { type Stores, StoreUnavailable } from '../../src/ports/store.ts'
+import { noTracing } from '../../src/ports/tracing.ts'
 import { createSlots } from '../../src/system/slots.ts'
 import { silentMeter } from '../support/meter.ts'
 import { LEASE_MS, SEND_WITHIN_MS, type World } from './world.ts'
@@ -66,6 +67,7 @@ export class Replica {
         slots: createSlots(8),
         events: { emit: event => this.#heard(event) },
         meter: silentMeter,
+        tracing: noTracing,
         journal: this.#journal(),
       },
     )

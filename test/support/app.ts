@@ -45,6 +45,7 @@ export async function startApp(t: Test, settings: Environment = {}, realProvider
     callers: createCallers(config, clock),
     audit: noAudit,
     counts: null,
+    traces: null,
     metrics,
   })
   await app.ready()

@@ -4,6 +4,7 @@ import type { BrokerEvent } from '../../src/ports/events.ts'
 import type { Journal, Rotation } from '../../src/ports/journal.ts'
 import type { Meter } from '../../src/ports/meter.ts'
 import type { Stores } from '../../src/ports/store.ts'
+import { noTracing } from '../../src/ports/tracing.ts'
 import { createMemoryStores } from '../../src/store/memory.ts'
 import { systemRandom } from '../../src/system/random.ts'
 import { createSlots } from '../../src/system/slots.ts'
@@ -85,6 +86,7 @@ export function createWorld(options: { stores?: Stores; policy?: Partial<Refresh
           random: systemRandom,
           slots: createSlots(concurrency),
           events: { emit: event => events.push(event) },
+          tracing: noTracing,
           meter: {
             served: (...facts) => served.push(facts),
             refreshed: (...facts) => refreshed.push(facts),

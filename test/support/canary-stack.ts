@@ -9,6 +9,7 @@ import type { CallerEntry } from '../../src/callers/entries.ts'
 import { newAuditKey, newCaller, newEncryptionKey } from '../../src/cli/keys.ts'
 import { Canaries, newCanary } from './canaries.ts'
 import { type Certificate, selfSigned, signedBy } from './certificates.ts'
+import { type Collector, startCollector } from './collector.ts'
 import { AUDIENCE, ISSUER, startIssuer, type TestIssuer } from './issuer.ts'
 import { freePort, type RedisServer, startRedis } from './redis.ts'
 import { startWiretap, type Wiretap } from './wiretap.ts'
@@ -20,6 +21,7 @@ export interface CanaryStack {
   readonly sandbox: SandboxDriver
   readonly wiretap: Wiretap
   readonly issuer: TestIssuer
+  readonly collector: Collector
   /** Of the server, and of the one caller who has one. */
   readonly server: Certificate
   readonly client: Certificate
@@ -46,6 +48,7 @@ export async function startCanaryStack(t: Test): Promise<CanaryStack> {
   t.teardown(close)
   const wiretap = await startWiretap(t, sandbox.options.url, (name, secret) => canaries.add(`${name} (wire)`, secret))
   const issuer = await startIssuer(t, Date.now())
+  const collector = await startCollector(t)
   const server = await selfSigned(t, 'server', { subject: '/CN=localhost', san: 'IP:127.0.0.1' })
   const ca = await selfSigned(t, 'ca')
   const client = await signedBy(t, ca, 'client', { subject: '/CN=holder' })
@@ -91,9 +94,11 @@ export async function startCanaryStack(t: Test): Promise<CanaryStack> {
     RATE_LIMIT_PER_CALLER: '100000',
     RATE_LIMIT_PER_GUID: '3',
     LOG_LEVEL: 'trace',
+    OTEL_EXPORTER_OTLP_ENDPOINT: collector.url,
+    OTEL_EXPORTER_OTLP_HEADERS: `authorization=${canaries.make('key of the collector')}`,
   }
   const keys = { everything: callers[0].apiKey, planted: callers[1].apiKey, entry: callers[0].entry }
-  return { canaries, planted, sandbox, wiretap, issuer, server, client, keys, redis, dir, environment }
+  return { canaries, planted, sandbox, wiretap, issuer, collector, server, client, keys, redis, dir, environment }
 }
 
 /** A name of an authorization is known to the browser that bears it, and to Redis, which looks for it. */

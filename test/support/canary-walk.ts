@@ -108,6 +108,9 @@ export async function callers(walk: Walk): Promise<void> {
     referer: `https://app.example/?code=${canaries.make('referrer')}`,
     'x-request-id': `"${canaries.make('request id')}"`,
     'user-agent': canaries.make('user agent'),
+    traceparent: `00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01`,
+    tracestate: `vendor=${canaries.make('tracestate')}`,
+    baggage: `user=${canaries.make('baggage')}`,
   }
   t.match(await visitor.ask('GET /v1/grants', { bearer: null, headers }), { status: 401 })
   t.match(await visitor.ask('GET /v1/grants', { bearer: keys.planted }), { status: 200 })

@@ -28,6 +28,7 @@ export async function openapiDocument(): Promise<string> {
     journal: noJournal,
     audit: noAudit,
     counts: null,
+    traces: null,
     metrics: createMetrics(),
   })
   const response = await app.inject('/openapi.json')

@@ -1,6 +1,6 @@
 /** Between a gateway and its provider: passes everything on, remembers the secrets in it, and answers itself where it is told to. */
 import { once } from 'node:events'
-import { createServer, type IncomingMessage } from 'node:http'
+import { createServer, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Test } from 'tap'
 
@@ -15,6 +15,8 @@ type Reply = (pass: () => Promise<WiredAnswer>) => WiredAnswer | Promise<WiredAn
 
 export interface Wiretap {
   readonly url: string
+  /** What came, in order, whether it has been answered or not. */
+  readonly asked: readonly { readonly path: string; readonly headers: IncomingHttpHeaders }[]
   /** The one next request whose body, or whose path, has this text in it is answered so. */
   next(text: string, reply: Reply): void
 }
@@ -32,6 +34,7 @@ export async function startWiretap(
   learn: (name: string, secret: string) => void,
 ): Promise<Wiretap> {
   const replies: { text: string; reply: Reply }[] = []
+  const asked: { path: string; headers: IncomingHttpHeaders }[] = []
 
   function learnFrom(text: string): void {
     for (const [name, value] of Object.entries(parseObject(text))) {
@@ -58,6 +61,7 @@ export async function startWiretap(
   const server = createServer(async (request, response) => {
     const body = Buffer.concat(await request.toArray()).toString()
     learnFrom(body)
+    asked.push({ path: request.url ?? '', headers: request.headers })
     const index = replies.findIndex(({ text }) => `${request.url} ${body}`.includes(text))
     const [scripted] = index < 0 ? [] : replies.splice(index, 1)
     try {
@@ -77,6 +81,7 @@ export async function startWiretap(
   })
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    asked,
     next: (text, reply) => void replies.push({ text, reply }),
   }
 }

@@ -52,6 +52,7 @@ t.test('the least that is needed, and what goes without saying', async t => {
     returnToOrigins: [],
     requireState: false,
     logLevel: 'info',
+    traces: null,
     redis: { kind: 'single', url: { secret: 'redis://127.0.0.1:6379' } },
     redisPrefix: 'htgw',
     journalDir: './journal',

@@ -2,6 +2,7 @@ import type { AuditHeads } from '../../ports/audit-heads.ts'
 import type { Clock } from '../../ports/clock.ts'
 import type { SharedCounts } from '../../ports/counts.ts'
 import type { RecordUnreadable, Stores } from '../../ports/store.ts'
+import type { Tracing } from '../../ports/tracing.ts'
 import { createCodec } from '../codec.ts'
 import { authorizationExpiry, censusExpiry, exchangeExpiry, pauseExpiry } from '../expiry.ts'
 import type { Sealer } from '../sealing.ts'
@@ -29,6 +30,8 @@ export interface RedisStoreOptions {
   readonly onUnreadable: (error: RecordUnreadable) => void
   /** Told of each command; absent: nobody counts them. */
   readonly onCommand?: OnCommand
+  /** null or absent: nothing is traced; else what is asked for in a trace is a part of it. */
+  readonly tracing?: Tracing | null
 }
 
 export interface RedisStores extends Stores {
@@ -41,7 +44,8 @@ export function createRedisStores(options: RedisStoreOptions): RedisStores {
   const { clock, sealer } = options
   const client = connectRedis(options.address)
   client.on('error', options.onConnectionError)
-  if (options.onCommand !== undefined) observeCommands(client, options.onCommand)
+  const { onCommand, tracing = null } = options
+  if (onCommand !== undefined) observeCommands(client, { onCommand, tracing })
   client.once('ready', () => {
     // A server that does not answer this is a server that does not answer: its other users will say so.
     inspectRedis(client).then(

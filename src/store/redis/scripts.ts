@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { StoreUnavailable } from '../../ports/store.ts'
+import type { Tracing } from '../../ports/tracing.ts'
 import type { RedisClient } from './connection.ts'
 
 /** The files of `lua/`, without their ending. */
@@ -40,19 +41,36 @@ function define<Answer>(client: RedisClient, name: (typeof SCRIPTS)[number]) {
  */
 export type OnCommand = (command: string, seconds: number, refusal: string | null) => void
 
-const observers = new WeakMap<RedisClient, OnCommand>()
+/** Who is told of what `ask` asks a client for. */
+export interface Observer {
+  readonly onCommand: OnCommand
+  /** null: nothing is traced. */
+  readonly tracing: Tracing | null
+}
 
-/** Tells of what `ask` asks this client for. */
-export function observeCommands(client: RedisClient, onCommand: OnCommand): void {
-  observers.set(client, onCommand)
+const observers = new WeakMap<RedisClient, Observer>()
+
+export function observeCommands(client: RedisClient, observer: Observer): void {
+  observers.set(client, observer)
 }
 
 /** As `orUnavailable`, and whoever watches the client is told. */
 export async function ask<T>(client: RedisClient, name: string, command: () => Promise<T>): Promise<T> {
-  const onCommand = observers.get(client)
-  if (onCommand === undefined) return await orUnavailable(command)
+  const observer = observers.get(client)
+  if (observer === undefined) return await orUnavailable(command)
+  const { onCommand, tracing } = observer
+  const span = tracing?.isKept() === true ? tracing.ask(`redis ${name}`, commandFacts(name)) : null
   const startedAt = performance.now()
-  return await orUnavailable(command, refusal => onCommand(name, (performance.now() - startedAt) / 1000, refusal))
+  const onEnd = (refusal: string | null) => {
+    onCommand(name, (performance.now() - startedAt) / 1000, refusal)
+    if (refusal !== null) span?.fail(refusal)
+  }
+  return await (span === null ? orUnavailable(command, onEnd) : span.run(() => orUnavailable(command, onEnd)))
+}
+
+/** Its name, and nothing of what it is called with. */
+function commandFacts(name: string) {
+  return { 'db.system.name': 'redis', 'db.operation.name': name }
 }
 
 /** A cluster without a master would let a command wait for ever. */

@@ -1,0 +1,390 @@
+/** Traces of real processes: a gateway, a real Redis, a sandbox behind a wiretap, and a collector that keeps what it gets. */
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import t, { type Test } from 'tap'
+import { request } from 'undici'
+import { type SandboxDriver, startDriven } from '../../sandbox/driver.ts'
+import { newCaller } from '../../src/cli/keys.ts'
+import { type CollectedSpan, type Collector, startCollector } from '../support/collector.ts'
+import { serveEnvironment } from '../support/environment.ts'
+import { overhear } from '../support/places.ts'
+import { type Running, run, until } from '../support/process.ts'
+import { everythingFrom, open } from '../support/raw.ts'
+import { freePort, startRedis } from '../support/redis.ts'
+import { startWiretap, type Wiretap } from '../support/wiretap.ts'
+
+const PASSWORD = 'password'
+const redis = await startRedis({ args: ['--requirepass', PASSWORD] })
+t.teardown(() => redis.stop())
+
+const CALLERS_TRACE = '0af7651916cd43dd8448eb211c80319c'
+const CALLERS_SPAN = 'b7ad6b7169203331'
+const traceparent = `00-${CALLERS_TRACE}-${CALLERS_SPAN}-01`
+const LOADED = ['--import', './test/support/loaded.ts']
+
+interface Traced {
+  readonly url: string
+  readonly apiKey: string
+  readonly gateway: Running
+  readonly sandbox: SandboxDriver
+  readonly wiretap: Wiretap
+  readonly collector: Collector
+  ask(
+    method: 'GET' | 'POST' | 'PUT',
+    path: string,
+    body?: object | null,
+    headers?: Record<string, string>,
+  ): Promise<Answer>
+}
+
+interface Answer {
+  readonly status: number
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into whatever comes.
+  readonly body: any
+}
+
+/** `settings` without an endpoint: no traces. */
+async function start(t: Test, settings: (collector: Collector) => Record<string, string>): Promise<Traced> {
+  const collector = await startCollector(t)
+  const { driver: sandbox, close } = await startDriven()
+  t.teardown(close)
+  const wiretap = await startWiretap(t, sandbox.options.url, () => {})
+  const { apiKey, entry } = newCaller('scheduler', ['*'])
+  const environment = serveEnvironment(t, `redis://:${PASSWORD}@127.0.0.1:${redis.port}`, entry, {
+    PORT: '0',
+    SHUTDOWN_DELAY_SECONDS: '0',
+    REDIS_PREFIX: `t${await freePort()}`,
+    HEALTHTAP_APP_ID: sandbox.options.appId,
+    HEALTHTAP_APP_SECRET: sandbox.options.appSecret,
+    HEALTHTAP_API_URL: wiretap.url,
+    HEALTHTAP_REDIRECT_URIS: sandbox.options.redirectUri,
+    ...settings(collector),
+  })
+  const gateway = run(t, ['serve'], environment, LOADED)
+  const { address = '' } = await gateway.line(/"ready"/)
+  return {
+    url: address,
+    apiKey,
+    gateway,
+    sandbox,
+    wiretap,
+    collector,
+    async ask(method, path, body = null, headers = {}) {
+      const { statusCode: status, body: answer } = await request(`${address}${path}`, {
+        method,
+        headers: {
+          authorization: `Bearer ${apiKey}`,
+          connection: 'close',
+          'content-type': 'application/json',
+          ...headers,
+        },
+        ...(body === null ? {} : { body: JSON.stringify(body) }),
+      })
+      const text = await answer.text()
+      return { status, body: text.startsWith('{') ? JSON.parse(text) : text }
+    },
+  }
+}
+
+const toCollector = ({ url }: Collector) => ({
+  OTEL_EXPORTER_OTLP_ENDPOINT: url,
+  OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json',
+  OTEL_EXPORTER_OTLP_HEADERS: 'x-collector-key=a%20secret',
+})
+
+const named = (name: string | RegExp) => (span: CollectedSpan) =>
+  typeof name === 'string' ? span.name === name : name.test(span.name)
+
+/** The one that fits. */
+async function theSpan(collector: Collector, fits: (span: CollectedSpan) => boolean): Promise<CollectedSpan> {
+  const [span, ...more] = await collector.some(1, fits)
+  if (span === undefined || more.length > 0) throw new Error(`there should be one, and are ${more.length + 1}`)
+  return span
+}
+
+async function stop({ gateway }: Traced): Promise<void> {
+  gateway.kill('SIGTERM')
+  if ((await gateway.ended()) !== 0) throw new Error(`it has not ended well: ${gateway.stdout()}${gateway.stderr()}`)
+}
+
+const linesOf = ({ gateway }: Traced) =>
+  gateway
+    .stdout()
+    .split('\n')
+    .filter(line => line !== '')
+    .map(line => JSON.parse(line))
+
+t.test('one trace from the caller through Redis to the provider', async t => {
+  const all = await start(t, toCollector)
+  const { ask, collector, sandbox, wiretap } = all
+  const { guid } = (await ask('POST', '/v1/users', { username: 'ada' })).body
+  const others = { tracestate: 'vendor=secret', baggage: 'user=secret' }
+  t.match(await ask('POST', `/v1/grants/${guid}/refresh`, { version: 1 }, { traceparent, ...others }), { status: 200 })
+  const problem = await ask('GET', '/v1/grants/nobody/token', null, { traceparent: `${traceparent}-malformed` })
+  for (const path of ['/health/ready', '/health/live', '/metrics', '/docs', '/openapi.json']) {
+    t.match(await ask('GET', path), { status: /^(200|302)$/ }, path)
+  }
+  t.match(await ask('GET', '/tap-in/callback?state=x&code=secret-code', null, { traceparent }), { status: 400 })
+  t.match(await ask('GET', '/secret-path?q=secret', null), { status: 404 })
+  // Whose grant is due at once is renewed in the background.
+  const { access_token, refresh_token } = await sandbox.grant()
+  await ask('PUT', '/v1/grants/due', { access_token, refresh_token, expires_in: 1 })
+  const background = await theSpan(
+    collector,
+    span => span.name === 'renewal' && span.attributes['htgw.lane'] === 'background',
+  )
+  await stop(all)
+  const spans = collector.spans()
+  const lines = linesOf(all)
+  const childrenOf = (parent: CollectedSpan) => spans.filter(span => span.parentSpanId === parent.spanId)
+
+  await t.test("the request is a part of the caller's trace, and the rest a part of it", async t => {
+    const server = await theSpan(collector, named('POST /v1/grants/:guid/refresh'))
+    t.match(server, { traceId: CALLERS_TRACE, parentSpanId: CALLERS_SPAN, kind: 2, status: { code: 0 }, events: [] })
+    t.match(server.attributes, {
+      'http.request.method': 'POST',
+      'http.route': '/v1/grants/:guid/refresh',
+      'http.response.status_code': 200,
+      'htgw.caller': 'scheduler',
+      'htgw.guid': guid,
+    })
+    const [renewal, ...more] = childrenOf(server).filter(named('renewal'))
+    t.strictSame(more, [])
+    t.match(renewal?.attributes, { 'htgw.outcome': 'renewed', 'htgw.result': 'current', 'htgw.lane': 'reader' })
+    t.ok(childrenOf(server).some(named('redis get')))
+    const parts = childrenOf(renewal as CollectedSpan)
+    t.ok(parts.some(named('redis write_record')))
+    t.equal(parts.find(named(/^redis/))?.kind, 3)
+    const [provider] = parts.filter(named('HealthTap refresh'))
+    t.match(provider, {
+      kind: 3,
+      attributes: {
+        'http.request.method': 'POST',
+        'url.full': `${wiretap.url}/oauth/token`,
+        'http.response.status_code': 200,
+        'htgw.outcome': 'ok',
+      },
+    })
+    for (const span of [renewal, ...parts]) t.equal(span?.traceId, CALLERS_TRACE)
+    const [asked] = wiretap.asked.filter(({ headers }) => headers.traceparent?.includes(CALLERS_TRACE))
+    t.equal(asked?.headers.traceparent, `00-${CALLERS_TRACE}-${provider?.spanId}-01`)
+    t.notOk(asked?.headers.tracestate ?? asked?.headers.baggage)
+    t.ok(wiretap.asked.every(({ headers }) => headers.traceparent !== undefined))
+
+    const { msg, reqId, ...request } = lines.find(line => line.msg === 'request' && line.trace_id === CALLERS_TRACE)
+    t.match(request, { span_id: server.spanId, route: '/v1/grants/:guid/refresh' })
+    t.equal(reqId, server.attributes['htgw.request_id'])
+    const renewed = lines.find(line => line.msg === 'grant.renewed' && line.guid === guid)
+    t.match(renewed, { trace_id: CALLERS_TRACE, span_id: renewal?.spanId })
+  })
+
+  await t.test('a renewal in the background is a trace of its own', async t => {
+    t.match(background, { parentSpanId: '', attributes: { 'htgw.guid': 'due', 'htgw.outcome': 'renewed' } })
+    const parts = childrenOf(background).map(({ name }) => name)
+    t.ok(parts.includes('HealthTap refresh') && parts.includes('redis write_record'))
+    const line = lines.find(({ msg, guid }) => msg === 'grant.renewed' && guid === 'due')
+    t.match(line, { trace_id: background.traceId, span_id: background.spanId })
+  })
+
+  await t.test('nothing else begins a trace, and a stranger does not choose one', async t => {
+    const roots = new Set(spans.filter(({ parentSpanId }) => parentSpanId === '').map(({ name }) => name))
+    t.strictSame([...roots].sort(), [
+      'GET',
+      'GET /tap-in/callback',
+      'GET /v1/grants/:guid/token',
+      'POST /v1/users',
+      'PUT /v1/grants/:guid',
+      'renewal',
+    ])
+    const known = new Set([CALLERS_SPAN, '', ...spans.map(({ spanId }) => spanId)])
+    t.ok(
+      spans.every(({ parentSpanId }) => known.has(parentSpanId)),
+      'each parent has arrived',
+    )
+    t.match(await theSpan(collector, named('GET /v1/grants/:guid/token')), {
+      status: { code: 0 },
+      attributes: { 'htgw.problem': 'grant_not_found', 'htgw.request_id': problem.body.request_id },
+    })
+    t.notMatch(JSON.stringify(lines.filter(({ audit }) => audit === 1)), 'trace_id', 'the audit stream is as it was')
+  })
+
+  await t.test(
+    'the collector is told who sends, by what it asks for, and nothing that is not its business',
+    async t => {
+      t.match(collector.headers(), { 'x-collector-key': 'a secret', 'content-type': 'application/json' })
+      t.equal(collector.path(), '/v1/traces')
+      t.match(spans[0]?.resource, { 'service.name': 'healthtap-gateway', 'service.version': /^\d/ })
+      t.notMatch(JSON.stringify(spans), 'secret')
+      t.notMatch(all.gateway.stdout(), /a secret|opentelemetry/)
+    },
+  )
+})
+
+t.test('a renewal that several wait for, and a request that waits for its turn', async t => {
+  const all = await start(t, collector => ({ ...toCollector(collector), PROVIDER_MAX_CONCURRENCY: '1' }))
+  const { ask, collector, wiretap } = all
+  const [ada, bob] = [
+    await ask('POST', '/v1/users', { username: 'ada' }),
+    await ask('POST', '/v1/users', { username: 'bob' }),
+  ]
+  const commands = await overhear(t, { port: redis.port, password: PASSWORD, dir: '' })
+  const looks = (guid: string) => commands().match(new RegExp(`"get" "[^"]*:grant:${guid}"`, 'g'))?.length ?? 0
+  let go = () => {}
+  const gate = new Promise<void>(resolve => {
+    go = resolve
+  })
+  const asked = new Promise<void>(resolve => {
+    wiretap.next('/oauth/token', async pass => {
+      resolve()
+      await gate
+      return await pass()
+    })
+  })
+  const report = (guid: string) => ask('POST', `/v1/grants/${guid}/refresh`, { version: 1 })
+  const first = report(ada.body.guid)
+  await asked
+  const looksBefore = looks(ada.body.guid)
+  // Once their look at the grant is at Redis, they are on their way to the renewal before it can end.
+  const second = report(ada.body.guid)
+  const third = report(bob.body.guid)
+  await until(() => looks(ada.body.guid) > looksBefore && looks(bob.body.guid) > 0)
+  go()
+  for (const answer of await Promise.all([first, second, third])) t.match(answer, { status: 200, body: { version: 2 } })
+  await stop(all)
+
+  const renewals = collector.spans().filter(named('renewal'))
+  const [ofAda, ofBob] = [ada, bob].map(({ body }) => renewals.find(span => span.attributes['htgw.guid'] === body.guid))
+  t.equal(renewals.length, 2)
+  const waits = collector.spans().filter(named('renewal.wait'))
+  t.equal(waits.length, 1)
+  t.match(waits[0]?.links, [{ traceId: ofAda?.traceId, spanId: ofAda?.spanId }])
+  t.not(waits[0]?.traceId, ofAda?.traceId)
+  t.equal(
+    new Set(
+      collector
+        .spans()
+        .filter(named('POST /v1/grants/:guid/refresh'))
+        .map(({ traceId }) => traceId),
+    ).size,
+    3,
+  )
+  const asks = collector.spans().filter(named('HealthTap refresh'))
+  t.strictSame(
+    asks.map(({ parentSpanId }) => parentSpanId),
+    [ofAda?.spanId, ofBob?.spanId],
+    'what waits for its turn goes on in its own trace',
+  )
+})
+
+t.test('a body that comes later than its head is still of the same trace', async t => {
+  const all = await start(t, toCollector)
+  const { collector } = all
+  const body = JSON.stringify({ username: 'ada' })
+  const head = ['POST /v1/users HTTP/1.1', 'host: a', `authorization: Bearer ${all.apiKey}`, 'connection: close']
+  const more = ['content-type: application/json', `content-length: ${body.length}`, 'expect: 100-continue']
+  const socket = open(all.url)
+  t.teardown(() => socket.destroy())
+  socket.write(`${[...head, ...more, `traceparent: ${traceparent}`].join('\r\n')}\r\n\r\n`)
+  await once(socket, 'data')
+  socket.write(body)
+  t.match(await everythingFrom(socket), /^HTTP\/1.1 201/)
+  await stop(all)
+  const server = await theSpan(collector, named('POST /v1/users'))
+  const provider = await theSpan(collector, named('HealthTap create_user'))
+  t.match([server, provider], [{ traceId: CALLERS_TRACE }, { traceId: CALLERS_TRACE, parentSpanId: server.spanId }])
+  t.ok(linesOf(all).some(line => line.msg === 'request' && line.span_id === server.spanId))
+})
+
+t.test('a trace that the caller does not keep is not sent, and goes on all the same', async t => {
+  const all = await start(t, toCollector)
+  const { ask, collector, wiretap } = all
+  await ask('POST', '/v1/users', { username: 'ada' }, { traceparent: traceparent.replace(/01$/, '00') })
+  await stop(all)
+  t.strictSame(collector.spans(), [])
+  t.match(wiretap.asked[0]?.headers.traceparent, new RegExp(`^00-${CALLERS_TRACE}-[0-9a-f]{16}-00$`))
+  t.ok(linesOf(all).some(line => line.msg === 'request' && line.trace_id === CALLERS_TRACE))
+})
+
+t.test('which are kept is for the sampler to say', async t => {
+  const all = await start(t, collector => ({
+    ...toCollector(collector),
+    OTEL_TRACES_SAMPLER: 'parentbased_traceidratio',
+    OTEL_TRACES_SAMPLER_ARG: '0',
+  }))
+  const { ask, collector } = all
+  await ask('GET', '/v1/grants')
+  await ask('GET', '/v1/grants', null, { traceparent })
+  await stop(all)
+  t.strictSame([...new Set(collector.spans().map(({ traceId }) => traceId))], [CALLERS_TRACE])
+})
+
+t.test('a collector that is away, or says nothing, disturbs nobody', async t => {
+  const nobody = createServer().listen(0, '127.0.0.1')
+  await new Promise(resolve => nobody.once('listening', resolve))
+  const { port } = nobody.address() as { port: number }
+  await new Promise(resolve => nobody.close(resolve))
+  const cases = {
+    'is away': () => ({ OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}` }),
+    'says nothing': (collector: Collector) => {
+      collector.answerWith(0)
+      return toCollector(collector)
+    },
+    refuses: (collector: Collector) => {
+      collector.answerWith(401)
+      return toCollector(collector)
+    },
+  }
+  const ended = Object.entries(cases).map(async ([name, settings]) => {
+    const all = await start(t, settings)
+    const { guid } = (await all.ask('POST', '/v1/users', { username: 'ada' })).body
+    t.match(await all.ask('GET', `/v1/grants/${guid}/token`), { status: 200 }, name)
+    if (name === 'refuses') {
+      await all.gateway.line(/spans cannot be delivered/)
+      t.match((await all.ask('GET', '/metrics')).body, /^htgw_trace_spans_total\{result="dropped"\} [1-9]/m)
+    }
+    // Exit code 0: it was not cut off by its grace.
+    await stop(all)
+    t.notMatch(all.gateway.stdout(), /"level":"(error|fatal)"/)
+    t.ok(linesOf(all).filter(({ msg }) => /spans cannot be delivered/.test(msg)).length <= 1)
+    t.match(all.gateway.stderr(), /^loaded: .*\n$/, 'and nothing else')
+  })
+  await Promise.all(ended)
+})
+
+t.test('without an endpoint nothing of it is there', async t => {
+  const all = await start(t, () => ({ OTEL_TRACES_SAMPLER: 'always_on', OTEL_EXPORTER_OTLP_HEADERS: 'a=b' }))
+  const { ask, wiretap } = all
+  await ask('POST', '/v1/users', { username: 'ada' }, { traceparent })
+  await stop(all)
+  t.strictSame(
+    wiretap.asked.map(({ headers }) => headers.traceparent),
+    [undefined],
+  )
+  t.notMatch(all.gateway.stdout(), 'trace_id')
+  // What prom-client needs, with traces and without.
+  t.equal(all.gateway.stderr(), 'loaded: @opentelemetry/api\n')
+  const traced = await start(t, toCollector)
+  await stop(traced)
+  t.match(traced.gateway.stderr(), /@fastify\/otel,.*@opentelemetry\/sdk-trace/, 'what is loaded is seen')
+})
+
+t.test('dev has traces, too', async t => {
+  const collector = await startCollector(t)
+  const [port, sandboxPort] = [await freePort(), await freePort()]
+  const dev = run(t, ['dev', '--port', String(port), '--sandbox-port', String(sandboxPort)], toCollector(collector))
+  await until(() => dev.stdout().includes('4. What the gateway holds'))
+  const [, key = ''] = /KEY=(\S+)/.exec(dev.stdout()) ?? []
+  const { statusCode } = await request(`http://127.0.0.1:${port}/v1/users`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json', connection: 'close', traceparent },
+    body: JSON.stringify({ username: 'ada' }),
+  })
+  t.equal(statusCode, 201)
+  dev.kill('SIGTERM')
+  t.equal(await dev.ended(), 0)
+  const server = await theSpan(collector, named('POST /v1/users'))
+  t.match(await theSpan(collector, named('HealthTap create_user')), {
+    traceId: CALLERS_TRACE,
+    parentSpanId: server.spanId,
+  })
+})
