@@ -65,8 +65,8 @@ function begin(api, overview) {
   byId('version').textContent = `Gateway ${overview.version}`
   showOverview(overview)
   document.body.dataset.signedIn = ''
+  showTrouble()
   void goThere()
-  void polling.look()
 }
 
 /** Nothing of what was shown stays in the page. @param {string} reason */

@@ -1,4 +1,4 @@
-/** Looks again and again, for as long as somebody sees the page. */
+/** Looks again and again, for as long as somebody sees the page; the first time when the time has gone by once. */
 
 /**
  * @param {number} everyMs
@@ -6,7 +6,7 @@
  */
 export function startPolling(everyMs, look) {
   let notBeforeMs = 0
-  let nextAtMs = 0
+  let nextAtMs = Date.now() + everyMs
   let isLooking = false
   let isStopped = false
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -29,6 +29,7 @@ export function startPolling(everyMs, look) {
   }
 
   document.addEventListener('visibilitychange', plan)
+  plan()
   return {
     /** Now, unless somebody is at it, or has to wait. */
     look: run,
