@@ -26,9 +26,9 @@ export function showGrant(grant, may) {
   refill(byId('facts'), h('dl', { class: 'facts' }, ...facts.flat()))
   refill(byId('timeline'), timeline(grant))
   const canBeRenewed = grant.status === 'active' || grant.status === 'in_doubt'
-  byId('renew').hidden = !(may('token:refresh') && canBeRenewed)
-  byId('revoke').hidden = !(may('grant:write') && grant.status !== 'revoking')
   byId('grant-body').hidden = false
+  setHidden(byId('renew'), !(may('token:refresh') && canBeRenewed))
+  setHidden(byId('revoke'), !(may('grant:write') && grant.status !== 'revoking'))
 }
 
 /**
@@ -38,7 +38,19 @@ export function showGrant(grant, may) {
  */
 export function showNoGrant(guid) {
   byId('grant-name').textContent = guid
-  byId('grant-body').hidden = true
+  setHidden(byId('grant-body'), true)
+}
+
+/**
+ * Whoever was on it does not lose their place.
+ *
+ * @param {HTMLElement} element
+ * @param {boolean} isHidden
+ */
+function setHidden(element, isHidden) {
+  const hasFocus = element.contains(document.activeElement)
+  element.hidden = isHidden
+  if (isHidden && hasFocus) byId('grant-heading').focus()
 }
 
 /**

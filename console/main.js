@@ -76,6 +76,7 @@ function signOut(reason) {
   session = null
   grant = null
   delete document.body.dataset.signedIn
+  document.title = 'Console'
   stopAsking()
   clearSearch()
   clearEnded()
@@ -101,18 +102,20 @@ function failureOf(error) {
 /** What any request may meet that ends the session. @param {unknown} error */
 function failed(error) {
   const failure = failureOf(error)
-  if (failure.code === 'unauthorized' && session !== null) signOut(tell(failure))
+  const isRefused = failure.code === 'unauthorized' && failure.retryAfterSeconds === null
+  if (isRefused && session !== null) signOut(tell(failure))
   return failure
 }
 
 /** @returns {Promise<number | null>} */
 async function look() {
   if (session === null) return null
-  const { api } = session
+  const mine = session
   try {
     /** @type {Overview} */
-    const overview = await api.get('v1/overview')
-    Object.assign(session, { lookedAtMs: now(), permissions: overview.caller.permissions, failure: null })
+    const overview = await mine.api.get('v1/overview')
+    if (session !== mine) return null
+    Object.assign(mine, { lookedAtMs: now(), permissions: overview.caller.permissions, failure: null })
     showOverview(overview)
     await lookAtGrant()
     showTrouble()
@@ -169,7 +172,7 @@ async function lookAtGrant() {
     if (guid === '' || guid === '.' || guid === '..') throw new Failure('grant_not_found', 'The address names nobody.')
     /** @type {Grant} */
     const found = await api.get(`v1/grants/${encodeURIComponent(guid)}`)
-    if (guidInAddress() !== guid || session === null) return
+    if (guidInAddress() !== guid || session?.api !== api) return
     grant = found
     document.title = `${nameOf(found)}: console`
     showGrant(found, may)
@@ -266,6 +269,8 @@ for (const action of ['pointerdown', 'keydown']) {
   })
 }
 document.addEventListener('visibilitychange', signOutIfIdle)
+// A browser may keep the whole page, to show it again to whoever goes back.
+addEventListener('pagehide', () => session && signOut('Signed out, since the page was left.'))
 addEventListener('hashchange', () => void goThere())
 setInterval(() => {
   signOutIfIdle()

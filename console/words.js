@@ -96,6 +96,7 @@ export function whyFailed({ code, attempts }) {
 export function tell({ code, message, retryAfterSeconds }) {
   switch (code) {
     case 'unauthorized':
+      if (retryAfterSeconds !== null) return message
       return 'The gateway does not know this key, or not any more. Check that it is in CALLERS, and in time.'
     case 'forbidden':
       return `${message} Ask whoever looks after CALLERS for it.`

@@ -175,7 +175,14 @@ t.test('whoever does nothing for a quarter of an hour, or reloads, is signed out
   await page.clock.fastForward(LOOK_MS)
   t.strictSame(asked, [], 'nothing is asked any more')
 
+  t.equal(await page.title(), 'Console')
+
   const other = await signedIn()
+  await other.page.goto(`${world.client().url}/health/live`)
+  await other.page.goBack()
+  await other.page.getByRole('heading', { name: 'Sign in to the console' }).waitFor()
+  await other.signIn()
+  await other.page.locator('#totals .tile').first().waitFor()
   await other.page.reload()
   await other.page.getByRole('heading', { name: 'Sign in to the console' }).waitFor()
   t.strictSame([...(await findings()), ...(await other.findings())], [])
