@@ -94,6 +94,7 @@ t.test('the gateway goes away and comes back', async t => {
 t.test('the store goes away and comes back', async t => {
   const opened = await signedIn()
   const { page } = opened
+  t.teardown(() => redis.kill('SIGCONT'))
   await redis.kill('SIGSTOP')
   await page.getByRole('button', { name: 'Refresh' }).click()
   await trouble(opened, 'The gateway cannot reach its store.')
@@ -110,6 +111,7 @@ t.test('the store goes away and comes back', async t => {
 t.test('HealthTap is away: what is degraded says so in words', async t => {
   const { sandbox, client, keyOf } = world
   const { page } = await signedIn()
+  t.teardown(() => sandbox.clearFaults())
   await sandbox.addFault({ operation: 'any', kind: 'status_before', times: 1_000 })
   const report = () =>
     client().send('POST', `/v1/grants/${guids.ada}/refresh`, { version: 2 }, bearer(keyOf('everything')))

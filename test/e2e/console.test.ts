@@ -209,6 +209,7 @@ t.test('a revocation asks twice, and says what came of it', async t => {
   await dialog.getByRole('textbox').fill(eve.slice(-6))
   await confirm.click()
   await page.getByText('HealthTap has not confirmed it yet').waitFor()
+  await page.locator('#revoke').waitFor({ state: 'hidden' })
   t.equal(await page.evaluate('document.activeElement.id'), 'grant-heading', 'the button has gone, and not the focus')
   const token = await world.client().get(`/v1/grants/${eve}/token`, world.keyOf('everything'))
   t.equal(token.status, 404, 'nobody is given its token')
