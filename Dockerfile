@@ -13,6 +13,7 @@ COPY src src
 COPY plugins plugins
 COPY routes routes
 COPY sandbox sandbox
+COPY console console
 RUN npm run build
 
 # Of the three builds that OpenTelemetry brings, Node takes one.

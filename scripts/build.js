@@ -1,8 +1,9 @@
-// Compiles to dist/, and takes the Lua scripts along.
+// Compiles to dist/, and takes along what is not compiled: the Lua scripts and the console.
 import { execFileSync } from 'node:child_process'
 import { chmodSync, cpSync, rmSync } from 'node:fs'
 
 rmSync('dist', { recursive: true, force: true })
 execFileSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'], { stdio: 'inherit' })
 cpSync('src/store/redis/lua', 'dist/src/store/redis/lua', { recursive: true })
+cpSync('console', 'dist/console', { recursive: true, filter: name => !name.endsWith('.d.ts') })
 chmodSync('dist/src/main.js', 0o755)

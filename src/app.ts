@@ -13,6 +13,7 @@ import Fastify, {
 } from 'fastify'
 import audit from '../plugins/audit.ts'
 import auth from '../plugins/auth.ts'
+import operatorsConsole from '../plugins/console.ts'
 import doors from '../plugins/doors.ts'
 import health from '../plugins/health.ts'
 import leaving from '../plugins/leaving.ts'
@@ -138,6 +139,7 @@ export async function buildApp(config: Config, ports: AppPorts, limits: HttpLimi
     }),
   })
   await app.register(swagger, { version: VERSION })
+  await app.register(operatorsConsole)
   for (const schema of [...sharedSchemas, Overview]) app.addSchema(schema)
 
   const broker = createBroker(

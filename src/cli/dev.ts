@@ -92,6 +92,7 @@ HealthTap auth gateway, for development: everything is in memory, and gone when 
 
   Gateway          ${gatewayUrl}
   Docs             ${gatewayUrl}/docs        (press Authorize, enter the key, try it out)
+  Console          ${gatewayUrl}/console     for operators: sign in with the key
   Sandbox          ${sandboxUrl}     a stand-in for HealthTap: ${sandboxUrl}/sandbox
   Development key  ${apiKey}
 

@@ -23,6 +23,7 @@ t.test('the walk-through that `npm run dev` prints works word for word', async t
     if (printed.includes('4. What the gateway holds')) break
   }
   t.match(printed, `http://127.0.0.1:${port}/docs`)
+  t.match(printed, `http://127.0.0.1:${port}/console`)
   t.match(printed, 'stand-in')
 
   const commands = printed.slice(printed.indexOf('export GATEWAY')).match(/^ {2}\S.*$/gm) ?? []

@@ -1,15 +1,11 @@
 import { once } from 'node:events'
 import { createServer } from 'node:http'
-import { chromium } from 'playwright-core'
 import t from 'tap'
+import { launchBrowser } from '../support/browser.ts'
 import { freePort, startRedis } from '../support/redis.ts'
 import { startStack } from '../support/stack.ts'
 
-const FLAGS =
-  '--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update --disable-sync'
-
-const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', headless: true, args: FLAGS.split(' ') })
-t.teardown(() => browser.close())
+const browser = await launchBrowser(t)
 const redis = await startRedis()
 t.teardown(() => redis.stop())
 
