@@ -110,7 +110,7 @@ t.test('all of it by keyboard, and one sees where one is', async t => {
 
   await page.keyboard.press('Home')
   const links: string[] = []
-  while (!links.includes('Show who they are')) links.push(await tab())
+  while (!links.at(-1)?.startsWith('Show who they are') && links.length < 40) links.push(await tab())
   t.strictSame(
     links.filter(name => name.includes('not seen')),
     [],
