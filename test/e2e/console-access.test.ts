@@ -110,7 +110,7 @@ t.test('all of it by keyboard, and one sees where one is', async t => {
 
   await page.keyboard.press('Home')
   const links: string[] = []
-  while (!links.includes('Show who they are')) links.push(await tab())
+  while (!links.at(-1)?.startsWith('Show who they are') && links.length < 40) links.push(await tab())
   t.strictSame(
     links.filter(name => name.includes('not seen')),
     [],
@@ -235,7 +235,7 @@ t.test('what browsers are told: nothing from elsewhere, nothing inline, and to a
     try { document.body.innerHTML = '<b>' } catch { blocked.push('markup') }
     try { add('script', { text: 'window.ran = 1' }) } catch { blocked.push('script') }
     await fetch('http://127.0.0.1:1/').catch(() => {})
-    while (blocked.length < 8) await new Promise(resolve => setTimeout(resolve, 10))
+    for (let turn = 0; blocked.length < 8 && turn < 500; turn += 1) await new Promise(resolve => setTimeout(resolve, 10))
     return [window.ran, ...blocked.sort()]
   })()`)
   t.strictSame(blocked, [
