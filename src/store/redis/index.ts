@@ -2,9 +2,9 @@ import type { AuditHeads } from '../../ports/audit-heads.ts'
 import type { Clock } from '../../ports/clock.ts'
 import type { SharedCounts } from '../../ports/counts.ts'
 import type { RecordUnreadable, Stores } from '../../ports/store.ts'
-import { createCodec } from '../codec.ts'
 import { authorizationExpiry, censusExpiry, exchangeExpiry, pauseExpiry } from '../expiry.ts'
 import type { Sealer } from '../sealing.ts'
+import { createStoredForm } from '../stored-form.ts'
 import { createRedisAuditHeads } from './audit-heads.ts'
 import { closeRedis, connectRedis, type RedisAddress } from './connection.ts'
 import { createRedisCounts } from './counts.ts'
@@ -56,7 +56,7 @@ export function createRedisStores(options: RedisStoreOptions): RedisStores {
     goneKeyOf: keys.gone,
     scripts: defineScripts(client),
     notices,
-    codec: createCodec(sealer),
+    form: createStoredForm(sealer),
     clock,
   }
 
