@@ -73,6 +73,7 @@ export async function createServedGateway(
       if (guid !== null) toAll(events, metrics.events).emit({ type: 'record.unreadable', guid, reason, keyId })
     },
     onCommand: metrics.redis,
+    mostSightings: config.tokenCacheSize,
   })
   const { auditHeads: heads, counts } = stores
   const audit = await openAudit({ config, output: logTo, heads, logger, clock: systemClock, random: systemRandom })

@@ -6,7 +6,7 @@ import { LAG_SECONDS, LIFE_SECONDS } from './buckets.ts'
 /** Counters begin at 0, so that the first of anything is seen as a rise. */
 export function createMeter(registers: Registry[]): Meter {
   // On the way of every token: a number each, taken over when somebody looks.
-  const served: Record<TokenSource, number> = { stored: 0, renewed: 0, joined: 0, kept: 0 }
+  const served: Record<TokenSource, number> = { memory: 0, stored: 0, renewed: 0, joined: 0, kept: 0 }
   new Counter({
     name: 'htgw_tokens_served_total',
     help: 'Access tokens handed out to who asked for one, by how it came: stored, renewed, joined (another renewal was waited for), kept (it could not be renewed just now, and lives).',

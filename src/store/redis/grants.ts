@@ -105,10 +105,9 @@ export function createRedisGrantStore(options: GrantStoreOptions): GrantStore {
       const revision = nextRevision(ifRevision, clock)
       const record = next === null ? '' : formatRecord(form, key, revision, next)
       const keepFor = next === null ? String(REMOVAL_REMEMBERED_MS) : ''
-      const channel = next === null || next.attempt === null ? notices.channel : ''
       const dueAt = next?.dueAtMs == null ? '+inf' : String(next.dueAtMs)
       const names = [key, keys.gone(key), keys.due(keys.shardOf(guid))]
-      const args = [String(ifRevision), String(revision), record, keepFor, channel, guid, dueAt]
+      const args = [String(ifRevision), String(revision), record, keepFor, notices.channel, guid, dueAt]
       const refused = await scripts.writeRecord(names, args)
       return refused === null ? { ok: true, revision } : { ok: false, current: standingOf(guid, refused) }
     },
