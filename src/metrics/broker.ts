@@ -9,7 +9,7 @@ export function createMeter(registers: Registry[]): Meter {
   const served: Record<TokenSource, number> = { memory: 0, stored: 0, renewed: 0, joined: 0, kept: 0 }
   new Counter({
     name: 'htgw_tokens_served_total',
-    help: 'Access tokens handed out to who asked for one, by how it came: stored, renewed, joined (another renewal was waited for), kept (it could not be renewed just now, and lives).',
+    help: 'Access tokens handed out to who asked for one, by how it came: memory, stored (asked of the store, or seen there last while it is away), renewed, joined (another renewal was waited for), kept (it could not be renewed just now, and lives).',
     labelNames: ['source'],
     registers,
     collect() {
