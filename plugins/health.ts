@@ -8,6 +8,8 @@ import { Health, type HealthCheck, ref } from '../src/schemas/index.ts'
 export interface HealthOptions {
   /** Throws `StoreUnavailable`. */
   readonly pingStore: () => Promise<void>
+  /** How many grants' tokens can be answered while the store is away. */
+  readonly sightings: () => number
   /** What keeps us from asking the provider; null: nothing. */
   readonly trouble: () => Trouble | null
   /** The code of what keeps audit lines from being written; null: nothing. */
@@ -49,7 +51,7 @@ const health: FastifyPluginAsyncTypebox<HealthOptions> = async (app, options) =>
         tags: ['Running it'],
         summary: 'Whether requests may be sent here',
         description:
-          'A line for each thing it needs. 503 while the store is away, and when the process is about to stop; 200 and `degraded` while HealthTap is, or refuses our credentials, or while audit lines cannot be written.',
+          'A line for each thing it needs. 503 while the store is away and no living token is in memory, and when the process is about to stop; 200 and `degraded` while the store is away and there are some, while HealthTap is away, or refuses our credentials, or while audit lines cannot be written.',
         security: [],
         response: {
           200: { description: 'It is ready.', content: { 'application/json': { schema: ref(Health) } } },
@@ -68,7 +70,7 @@ const health: FastifyPluginAsyncTypebox<HealthOptions> = async (app, options) =>
 
 /** A line for each thing that the gateway needs. */
 export async function checksOf(options: HealthOptions, isLeaving: boolean): Promise<Static<typeof HealthCheck>[]> {
-  const store = await storeCheck(options.pingStore)
+  const store = await storeCheck(options)
   const { trouble, auditTrouble } = options
   return [store, ...providerChecks(trouble()), auditCheck(auditTrouble()), processCheck(isLeaving)]
 }
@@ -103,13 +105,16 @@ function worstOf(statuses: readonly Status[]): Status {
   return SEVEREST_FIRST.find(status => statuses.includes(status)) ?? 'ok'
 }
 
-async function storeCheck(pingStore: HealthOptions['pingStore']) {
+async function storeCheck({ pingStore, sightings }: HealthOptions) {
   try {
     await pingStore()
     return { name: 'store', status: 'ok' as const }
   } catch (error) {
     if (!(error instanceof StoreUnavailable)) throw error
-    return { name: 'store', status: 'unavailable' as const, detail: error.message }
+    const { message } = error
+    if (sightings() === 0) return { name: 'store', status: 'unavailable' as const, detail: message }
+    const detail = `${message}. Living tokens that are in memory are answered; nothing else is.`
+    return { name: 'store', status: 'degraded' as const, detail }
   }
 }
 

@@ -9,6 +9,7 @@ export interface Mutant {
 const GRANT = 'src/broker/grant.ts'
 const RENEWAL = 'src/broker/renewal.ts'
 const TOKENS = 'src/broker/tokens.ts'
+const SIGHTINGS = 'src/store/sightings.ts'
 
 export const mutants: readonly Mutant[] = [
   {
@@ -166,5 +167,29 @@ export const mutants: readonly Mutant[] = [
     file: 'src/broker/context.ts',
     find: 'await Promise.race([settled, context.clock.sleep(Math.min(LOOK_AGAIN_MS, leftMs), heard.signal)])',
     replace: 'await context.clock.sleep(leftMs, heard.signal)',
+  },
+  {
+    name: 'memory: a word of a change empties nothing',
+    file: SIGHTINGS,
+    find: '    seen?.delete(guid)\n    const readers',
+    replace: '    const readers',
+  },
+  {
+    name: 'memory: what was read while it changed is kept',
+    file: SIGHTINGS,
+    find: 'if (!readers.isChanged && stored',
+    replace: 'if (stored',
+  },
+  {
+    name: 'memory: what was seen counts as current for good',
+    file: SIGHTINGS,
+    find: 'return ageMs >= 0 && ageMs < SIGHTING_LASTS_MS ? sighting.grant : undefined',
+    replace: 'return sighting.grant',
+  },
+  {
+    name: 'memory: a grant that somebody renews is kept',
+    file: SIGHTINGS,
+    find: "return attempt === null && (status === 'active' || status === 'in_doubt')",
+    replace: "return attempt === attempt && (status === 'active' || status === 'in_doubt')",
   },
 ]

@@ -161,7 +161,12 @@ export async function buildApp(config: Config, ports: AppPorts, limits: HttpLimi
   const census = createCensus(ports)
   const options = { broker, clock: ports.clock }
   const { inventory } = ports.stores
-  const needs = { pingStore: () => ports.stores.ping(), trouble: broker.trouble, auditTrouble: ports.audit.trouble }
+  const needs = {
+    pingStore: () => ports.stores.ping(),
+    sightings: ports.stores.sightings.count,
+    trouble: broker.trouble,
+    auditTrouble: ports.audit.trouble,
+  }
   await app.register(health, needs)
   ports.metrics.watch({ ...ports, inventory, census, trouble: broker.trouble })
   await app.register(metrics, { metrics: ports.metrics })

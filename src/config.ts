@@ -85,6 +85,8 @@ export interface Config {
 export interface ServeConfig extends Config {
   readonly redis: RedisAddress
   readonly redisPrefix: string
+  /** Grants at most; 0: none. */
+  readonly tokenCacheSize: number
   readonly encryptionKeys: EncryptionKeys
   readonly journalDir: string
   readonly shutdownDelaySeconds: number
@@ -204,6 +206,7 @@ export function readConfig(environment: Environment = process.env): ServeConfig 
     ...config,
     redis: read('REDIS_URL'),
     redisPrefix: read('REDIS_PREFIX'),
+    tokenCacheSize: read('TOKEN_CACHE_SIZE'),
     encryptionKeys: read('ENCRYPTION_KEYS'),
     shutdownDelaySeconds: read('SHUTDOWN_DELAY_SECONDS'),
     journalDir: read('JOURNAL_DIR'),

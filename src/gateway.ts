@@ -75,6 +75,7 @@ export async function createServedGateway(
     },
     onCommand: metrics.redis,
     tracing: traces,
+    mostSightings: config.tokenCacheSize,
   })
   const { auditHeads: heads, counts } = stores
   const audit = await openAudit({ config, output: logTo, heads, logger, clock: systemClock, random: systemRandom })

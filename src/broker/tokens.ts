@@ -26,6 +26,8 @@ interface Ended {
 
 /** How long a reader whose token lives waits for a renewal that has just begun: in `instant` mode it kills that token. */
 const POLITE_WAIT_MS = 500
+/** How long a store that seems to be away is waited for, where the grant is in memory. */
+const PATIENCE_MS = 100
 /** Less would be answered as `expires_in` 0. */
 const LEAST_LIFE_MS = 1_000
 /** Rotations that one reader follows before giving up: only tokens that come expired take more than one. */
@@ -33,16 +35,22 @@ const MOST_ROTATIONS = 3
 
 export function createTokens(context: BrokerContext, renewals: Renewals, recent: Recent): Tokens {
   const { clock, meter, policy, tracing } = context
-  const { grants } = context.stores
+  const { grants, sightings } = context.stores
+  const noting = new Set<string>()
 
   async function read(guid: string, wishedTtlMs: number | null): Promise<Grant> {
-    const grant = await find(guid)
-    const neededMs = Math.max(LEAST_LIFE_MS, neededTtlMs(policy, grant, wishedTtlMs))
-    if (lifeLeftMs(grant) < neededMs) return await renewed(grant, isAlive)
+    const seen = sightings.current(guid)
+    if (seen !== undefined && lifeLeftMs(seen) >= neededMs(seen, wishedTtlMs)) return served(noted(seen), 'memory')
+    const grant = await findOrLast(guid)
+    if (lifeLeftMs(grant) < neededMs(grant, wishedTtlMs)) return await renewed(grant, isAlive)
     if (!isBeingReplaced(grant)) return served(grant, 'stored')
     const after = await afterRenewal(grant)
     // This process may have slept meanwhile.
     return isAlive(after) ? served(after, 'joined') : await renewed(after, isAlive)
+  }
+
+  function neededMs(grant: Grant, wishedTtlMs: number | null): number {
+    return Math.max(LEAST_LIFE_MS, neededTtlMs(policy, grant, wishedTtlMs))
   }
 
   function served(grant: Grant, source: TokenSource): Grant {
@@ -57,15 +65,32 @@ export function createTokens(context: BrokerContext, renewals: Renewals, recent:
   }
 
   async function find(guid: string): Promise<Grant> {
-    const grant = usable(await recent.mended(guid, (await grants.read(guid))?.record ?? null), guid)
-    if (isWorthNoting(policy, grant.lastReadAtMs ?? grant.createdAtMs, clock.now())) note(guid)
-    return grant
+    return noted(usable(await recent.mended(guid, (await grants.read(guid))?.record ?? null), guid))
   }
 
-  /** Nobody waits for it, and the next read will do as well. */
-  function note(guid: string): void {
+  /** While the store is away, as it was seen last: whoever would change it needs the store as well. */
+  async function findOrLast(guid: string): Promise<Grant> {
+    if (sightings.last(guid) === undefined) return await find(guid)
+    try {
+      if (sightings.isListening()) return await find(guid)
+      const found = await within(context, clock.now() + PATIENCE_MS, () => find(guid))
+      if (found !== null) return found
+    } catch (error) {
+      unlessAway(error)
+    }
+    return sightings.last(guid) ?? (await find(guid))
+  }
+
+  /** That it was read. Nobody waits for that, and the next read will do as well. */
+  function noted(grant: Grant): Grant {
+    const { guid } = grant
     const nowMs = clock.now()
-    change(grants, guid, grant => (grant?.status === 'active' ? touched(grant, nowMs) : keep)).catch(() => {})
+    if (noting.has(guid) || !isWorthNoting(policy, grant.lastReadAtMs ?? grant.createdAtMs, nowMs)) return grant
+    noting.add(guid)
+    change(grants, guid, now => (now?.status === 'active' ? touched(now, nowMs) : keep))
+      .catch(() => {})
+      .finally(() => noting.delete(guid))
+    return grant
   }
 
   function lifeLeftMs(grant: Grant): number {

@@ -5,6 +5,7 @@ import { closeRedis, connectRedis } from '../store/redis/connection.ts'
 import { createKeys } from '../store/redis/keys.ts'
 import { resealRecords } from '../store/redis/reseal.ts'
 import { createSealer } from '../store/sealing.ts'
+import { createStoredForm } from '../store/stored-form.ts'
 import { Tally, type Unreadables } from '../store/tally.ts'
 import { resealJournal } from '../system/journal.ts'
 
@@ -44,7 +45,8 @@ export async function rotateKeys(output: Output, environment?: Environment, now 
 
 /** Whether the last walk has seen everything, and had nothing to do. Each is added to `walks` when it begins. */
 async function walkUntilSettled(config: ServeConfig, walks: Tally[], onProgress: () => void): Promise<boolean> {
-  const codec = createCodec(createSealer(config.encryptionKeys))
+  const sealer = createSealer(config.encryptionKeys)
+  const [form, codec] = [createStoredForm(sealer), createCodec(sealer)]
   const keys = createKeys(config.redisPrefix)
   const client = connectRedis(config.redis)
   // What fails because of it says so.
@@ -53,7 +55,7 @@ async function walkUntilSettled(config: ServeConfig, walks: Tally[], onProgress:
     while (walks.length < MOST_WALKS) {
       const tally = new Tally()
       walks.push(tally)
-      const isWhole = await resealRecords({ client, keys, codec, tally, onProgress })
+      const isWhole = await resealRecords({ client, keys, form, tally, onProgress })
       await resealJournal(config.journalDir, codec, tally)
       if (isWhole && tally.isSettled) return true
     }

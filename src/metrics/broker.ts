@@ -6,10 +6,10 @@ import { LAG_SECONDS, LIFE_SECONDS } from './buckets.ts'
 /** Counters begin at 0, so that the first of anything is seen as a rise. */
 export function createMeter(registers: Registry[]): Meter {
   // On the way of every token: a number each, taken over when somebody looks.
-  const served: Record<TokenSource, number> = { stored: 0, renewed: 0, joined: 0, kept: 0 }
+  const served: Record<TokenSource, number> = { memory: 0, stored: 0, renewed: 0, joined: 0, kept: 0 }
   new Counter({
     name: 'htgw_tokens_served_total',
-    help: 'Access tokens handed out to who asked for one, by how it came: stored, renewed, joined (another renewal was waited for), kept (it could not be renewed just now, and lives).',
+    help: 'Access tokens handed out to who asked for one, by how it came: memory, stored (asked of the store, or seen there last while it is away), renewed, joined (another renewal was waited for), kept (it could not be renewed just now, and lives).',
     labelNames: ['source'],
     registers,
     collect() {

@@ -6,7 +6,7 @@
  * - `joined`: who asked for it waited for a renewal that somebody else had begun, in this process or another.
  * - `kept`: it should have been renewed, and cannot be just now; it still lives.
  */
-export const TOKEN_SOURCES = ['stored', 'renewed', 'joined', 'kept'] as const
+export const TOKEN_SOURCES = ['memory', 'stored', 'renewed', 'joined', 'kept'] as const
 
 export type TokenSource = (typeof TOKEN_SOURCES)[number]
 

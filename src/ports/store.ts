@@ -1,5 +1,6 @@
 import type { Inventory } from './inventory.ts'
 import type { Authorization, Census, Exchange, Grant, GrantStatus, Pause, Provisioning } from './records.ts'
+import type { Sightings } from './sightings.ts'
 
 /** A record with its revision, which grows with every write of it. */
 export interface Stored<T> {
@@ -78,6 +79,7 @@ export interface Stores {
   /** One record, under `GRANTS`. */
   readonly censuses: RecordStore<Census>
   readonly inventory: Inventory
+  readonly sightings: Sightings
   /** Resolves when the store answers; throws `StoreUnavailable`. */
   ping(): Promise<void>
   close(): Promise<void>

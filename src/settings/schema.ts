@@ -131,6 +131,11 @@ const renewing = {
     '0',
     'grants unread for this long are renewed when next read, not ahead of time; 0: all are renewed ahead',
   ),
+  TOKEN_CACHE_SIZE: usual(
+    forms.integer(0, 10_000_000),
+    '50000',
+    'grants kept in memory at most, for each replica, so that reading a token need not ask Redis, and goes on while Redis is away; 0: none',
+  ),
   TOKEN_MIN_TTL_SECONDS: usual(forms.integer(0, 86_400), '30', 'least remaining life of a token handed out'),
   DEFAULT_LIFETIME_SECONDS: usual(
     forms.integer(1, 31_536_000),

@@ -2,6 +2,7 @@ import TinyQueue from 'tinyqueue'
 import type { Clock } from '../ports/clock.ts'
 import type { GrantSketch, Inventory } from '../ports/inventory.ts'
 import type { Grant } from '../ports/records.ts'
+import { noSightings } from '../ports/sightings.ts'
 import {
   ABSENT,
   type GrantPage,
@@ -22,6 +23,7 @@ export function createMemoryStores(clock: Clock): Stores {
   return {
     grants,
     inventory,
+    sightings: noSightings,
     authorizations: createMemoryRecordStore(clock, authorizationExpiry),
     exchanges: createMemoryRecordStore(clock, exchangeExpiry),
     provisionings: createMemoryRecordStore(clock, () => null),

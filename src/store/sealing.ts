@@ -19,6 +19,10 @@ export interface Sealer {
   seal(secret: Secret, context: string): string
   /** Throws `RecordUnreadable`. */
   open(sealed: string, context: string): Secret
+  /** As `seal`, as bytes: nonce, tag, ciphertext. Which key it was, `sealingKeyId`, is for the caller to note. */
+  sealBytes(plain: Uint8Array, context: Buffer): Buffer
+  /** Throws `RecordUnreadable`. */
+  openBytes(keyId: string, sealed: Buffer, context: Buffer): Buffer
   /** The id of the key that seals. */
   sealingKeyId(): string
   /** From now on the first of these seals, all of them open, and no others do. */
@@ -50,30 +54,51 @@ export function createSealer(keys: EncryptionKeys): Sealer {
 
     seal(secret, context) {
       const { id, key } = sealing
-      const nonce = nextNonce()
-      const cipher = createCipheriv(CIPHER, key, nonce).setAAD(additionalData(id, context))
-      const ciphertext = Buffer.concat([cipher.update(secret.reveal(), 'utf8'), cipher.final()])
-      return `${FORMAT}.${id}.${Buffer.concat([nonce, cipher.getAuthTag(), ciphertext]).toString('base64url')}`
+      const sealed = encrypt(key, Buffer.from(secret.reveal()), additionalData(id, context))
+      return `${FORMAT}.${id}.${sealed.toString('base64url')}`
     },
 
     open(sealed, context) {
       const { id, base64url } = SEALED.exec(sealed)?.groups ?? {}
       if (id === undefined || base64url === undefined) throw new RecordUnreadable('altered')
-      const key = byId.get(id)
-      if (key === undefined) throw new RecordUnreadable('unknown_key', id)
+      const key = keyOf(id)
       const bytes = Buffer.from(base64url, 'base64url')
-      const tagEnd = NONCE_BYTES + TAG_BYTES
       // The last character may have bits to spare: only one way to write the bytes is ours.
-      const isOurs = bytes.length >= tagEnd && bytes.toString('base64url') === base64url
-      if (!isOurs) throw new RecordUnreadable('altered', id)
-      try {
-        const decipher = createDecipheriv(CIPHER, key, bytes.subarray(0, NONCE_BYTES), { authTagLength: TAG_BYTES })
-        decipher.setAAD(additionalData(id, context)).setAuthTag(bytes.subarray(NONCE_BYTES, tagEnd))
-        return new Secret(decipher.update(bytes.subarray(tagEnd), undefined, 'utf8') + decipher.final('utf8'))
-      } catch {
-        throw new RecordUnreadable('altered', id)
-      }
+      if (bytes.toString('base64url') !== base64url) throw new RecordUnreadable('altered', id)
+      return new Secret(decrypt(key, id, bytes, additionalData(id, context)).toString())
     },
+
+    sealBytes: (plain, context) => encrypt(sealing.key, plain, context),
+    openBytes: (keyId, sealed, context) => decrypt(keyOf(keyId), keyId, sealed, context),
+  }
+
+  function keyOf(id: string): KeyObject {
+    const key = byId.get(id)
+    if (key === undefined) throw new RecordUnreadable('unknown_key', id)
+    return key
+  }
+}
+
+function encrypt(key: KeyObject, plain: Uint8Array, context: Buffer): Buffer {
+  const nonce = nextNonce()
+  const cipher = createCipheriv(CIPHER, key, nonce).setAAD(context)
+  const ciphertext = cipher.update(plain)
+  const last = cipher.final()
+  return Buffer.concat([nonce, cipher.getAuthTag(), ciphertext, last])
+}
+
+function decrypt(key: KeyObject, id: string, bytes: Buffer, context: Buffer): Buffer {
+  const tagEnd = NONCE_BYTES + TAG_BYTES
+  if (bytes.length < tagEnd) throw new RecordUnreadable('altered', id)
+  try {
+    const decipher = createDecipheriv(CIPHER, key, bytes.subarray(0, NONCE_BYTES), { authTagLength: TAG_BYTES })
+    decipher.setAAD(context).setAuthTag(bytes.subarray(NONCE_BYTES, tagEnd))
+    const plain = decipher.update(bytes.subarray(tagEnd))
+    // GCM is a stream: `final` brings nothing but the verdict.
+    decipher.final()
+    return plain
+  } catch {
+    throw new RecordUnreadable('altered', id)
   }
 }
 

@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { Redis } from 'ioredis'
 import t from 'tap'
+import type { GrantSketch } from '../../src/ports/inventory.ts'
 import type { Grant } from '../../src/ports/records.ts'
 import { encryptionKeys } from '../../src/settings/forms.ts'
 import { ManualClock } from '../support/clock.ts'
@@ -18,10 +19,11 @@ for (const file of files) {
   t.test(file, async t => {
     const server = await startRedis()
     t.teardown(() => server.stop())
-    const { texts, schedules } = JSON.parse(readFileSync(`${FIXTURES}/${file}`, 'utf8'))
+    const { texts = {}, base64 = {}, schedules } = JSON.parse(readFileSync(`${FIXTURES}/${file}`, 'utf8'))
     const client = new Redis(server.url)
     t.teardown(() => client.disconnect())
     for (const [key, text] of Object.entries<string>(texts)) await client.set(key, text)
+    for (const [key, bytes] of Object.entries<string>(base64)) await client.set(key, Buffer.from(bytes, 'base64'))
     for (const [key, entries] of Object.entries<string[]>(schedules)) {
       for (let index = 0; index < entries.length; index += 2) {
         await client.zadd(key, entries[index + 1] ?? '', entries[index] ?? '')
@@ -37,6 +39,18 @@ for (const file of files) {
         t.strictSame(told(read?.record), told(record), `${kind} ${key}`)
       }
     }
+    const sketches: GrantSketch[] = []
+    for await (const batch of stores.inventory.walk()) sketches.push(...batch)
+    const sketched = sketches.toSorted((one, other) => (one.guid < other.guid ? -1 : 1))
+    t.strictSame(
+      sketched,
+      Object.values(keptRecords().grants as Record<string, Grant>).map(grant => {
+        const { guid, status, accessTokenExpiresAtMs, dueAtMs, lastRefreshedAtMs, lastError } = grant
+        const failed = lastError && { code: lastError.code, attempts: lastError.attempts }
+        return { guid, status, accessTokenExpiresAtMs, dueAtMs, isTroubled: true, lastRefreshedAtMs, lastError: failed }
+      }),
+      'and is counted without being opened',
+    )
     const page = await stores.grants.list({ limit: 500 })
     t.equal(page?.grants.length, Object.keys(keptRecords().grants).length)
     clock.jump(2 * 3_600_000)

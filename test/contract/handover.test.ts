@@ -3,7 +3,6 @@ import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import type { Grant } from '../../src/ports/records.ts'
 import { RecordUnreadable } from '../../src/ports/store.ts'
-import { createCodec } from '../../src/store/codec.ts'
 import { closeRedis, connectRedis, parseRedisAddress } from '../../src/store/redis/connection.ts'
 import {
   countGrants,
@@ -17,6 +16,7 @@ import {
 import { createKeys } from '../../src/store/redis/keys.ts'
 import { defineScripts } from '../../src/store/redis/scripts.ts'
 import { createSealer } from '../../src/store/sealing.ts'
+import { createStoredForm } from '../../src/store/stored-form.ts'
 import { Tally } from '../../src/store/tally.ts'
 import { ManualClock } from '../support/clock.ts'
 import { knownGrant, putKnown } from '../support/key-drill.ts'
@@ -40,7 +40,7 @@ function open(t: Test, server: { readonly url: string }, prefix: string) {
     closeRedis(client)
     await stores.close()
   })
-  const store = { client, keys: createKeys(prefix), codec: createCodec(createSealer([KEY])), clock }
+  const store = { client, keys: createKeys(prefix), form: createStoredForm(createSealer([KEY])), clock }
   const put = async (guid: string) => await stores.grants.write(guid, 0, knownGrant(guid, clock.now()))
   return { clock, stores, store, put, placing: { ...store, scripts: defineScripts(client) } }
 }
@@ -173,7 +173,7 @@ t.test('what does not open stays, and is told', async t => {
 
 t.test('who is at it', async t => {
   const leaving = (record: Leaving['stored']['record']) =>
-    ({ key: '', kind: 'grant', text: '', stored: { revision: 1, record } }) as const
+    ({ key: '', kind: 'grant', bytes: Buffer.alloc(0), stored: { revision: 1, record } }) as const
   const attempt = { owner: 'x', startedAtMs: 0, leaseUntilMs: 100, refreshTokenFingerprint: '' }
   t.notOk(isUnderWay(leaving(knownGrant('ada', 0)), 50))
   t.ok(isUnderWay(leaving({ ...knownGrant('ada', 0), attempt }), 50))

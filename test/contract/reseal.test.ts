@@ -3,11 +3,11 @@ import { readFile } from 'node:fs/promises'
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { PROVIDER, type Stores } from '../../src/ports/store.ts'
-import { createCodec } from '../../src/store/codec.ts'
 import { closeRedis, connectRedis, parseRedisAddress } from '../../src/store/redis/connection.ts'
 import { createKeys } from '../../src/store/redis/keys.ts'
 import { resealRecords } from '../../src/store/redis/reseal.ts'
 import { createSealer, type EncryptionKeys } from '../../src/store/sealing.ts'
+import { createStoredForm } from '../../src/store/stored-form.ts'
 import { Tally } from '../../src/store/tally.ts'
 import { ManualClock } from '../support/clock.ts'
 import { newKey } from '../support/keys.ts'
@@ -43,8 +43,8 @@ async function open(t: Test, start: () => Promise<Server> = startRedis) {
   t.teardown(() => closeRedis(client))
   async function walk(sealedWith: EncryptionKeys = [key, oldKey], onProgress = () => {}) {
     const tally = new Tally()
-    const codec = createCodec(createSealer(sealedWith))
-    const isWhole = await resealRecords({ client, keys, codec, tally, onProgress })
+    const form = createStoredForm(createSealer(sealedWith))
+    const isWhole = await resealRecords({ client, keys, form, tally, onProgress })
     return { tally, isWhole }
   }
   return { server, client, clock, opened, walk }
@@ -197,9 +197,9 @@ t.test('what does not open is counted, named, and left as it is', async t => {
     [keys.state('made-up')]: '5:{"status":"x"}',
   }
   await raw.mset(bad)
-  const copied = ((await raw.get(keys.grant(ada))) ?? '').replace('"old"', '"older"')
-  await raw.set(keys.grant('copied'), copied)
-  const others9 = await raw.mget(guids.map(keys.grant))
+  await raw.copy(keys.grant(ada), keys.grant('copied'))
+  const copied = await raw.getBuffer(keys.grant('copied'))
+  const others9 = await raw.mgetBuffer(guids.map(keys.grant))
   await raw.set('htgw:other', 'x')
   await raw.set('htgw:{s001}:rate:somebody', '7')
   await raw.set('someone:else', 'y')
@@ -216,8 +216,8 @@ t.test('what does not open is counted, named, and left as it is', async t => {
   t.equal(tally.neededBy('other'), 10)
   t.equal(tally.neededBy('old'), 2)
   for (const [name, text] of Object.entries(bad)) t.equal(await raw.get(name), text)
-  t.equal(await raw.get(keys.grant('copied')), copied)
-  t.strictSame(await raw.mget(guids.map(keys.grant)), others9)
+  t.strictSame(await raw.getBuffer(keys.grant('copied')), copied)
+  t.strictSame(await raw.mgetBuffer(guids.map(keys.grant)), others9)
   t.strictSame(await raw.mget('htgw:other', 'htgw:{s001}:rate:somebody', 'someone:else'), ['x', '7', 'y'])
   t.match(await walk(), { tally: { resealed: 0, already: 1, isSettled: true } })
 })

@@ -2,12 +2,14 @@
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import type { Rotation } from '../../src/ports/journal.ts'
+import type { Grant } from '../../src/ports/records.ts'
 import { Secret } from '../../src/ports/secret.ts'
 import { PROVIDER, RecordUnreadable, type Stores } from '../../src/ports/store.ts'
 import { createCodec } from '../../src/store/codec.ts'
 import { createKeys } from '../../src/store/redis/keys.ts'
 import { formatRecord, parseRecord } from '../../src/store/redis/records.ts'
 import { createSealer } from '../../src/store/sealing.ts'
+import { createStoredForm } from '../../src/store/stored-form.ts'
 import { ManualClock } from '../support/clock.ts'
 import { startRedis } from '../support/redis.ts'
 import { authorizationOf, exchangeOf, grantOf, guidOf, provisioningOf, told } from './records.ts'
@@ -17,7 +19,8 @@ const clock = new ManualClock()
 const now = clock.now()
 const later = now + 60_000
 const keys = createKeys('htgw')
-const codec = createCodec(createSealer([KEY]))
+const sealer = createSealer([KEY])
+const [form, codec] = [createStoredForm(sealer), createCodec(sealer)]
 const [ada, bob] = [guidOf('ada'), guidOf('bob')]
 const REVISION = now * 1000 + 5
 
@@ -51,16 +54,35 @@ const RECORDS: Readonly<Record<string, { key: string; record: unknown }>> = {
   'journal entry': { key: 'journal', record: rotation },
 }
 
-const TEXTS = new Map(
-  Object.entries(RECORDS).map(([name, { key, record }]) => {
-    return [name, { key, record, text: `${REVISION}:${formatRecord(codec, key, REVISION, record)}` }] as const
+/** As it is written now, and in the form of earlier versions, which is text. */
+function written(key: string, record: unknown, revision = REVISION): Buffer {
+  return Buffer.concat([Buffer.from(`${revision}:`), formatRecord(form, key, revision, record)])
+}
+
+function writtenAsText(key: string, record: unknown, revision = REVISION): string {
+  return `${revision}:${codec.encode(record, `${revision}:${key}`)}`
+}
+
+const STORED = new Map<string, { key: string; record: unknown; stored: Buffer }>(
+  Object.entries(RECORDS).flatMap(([name, { key, record }]) => {
+    const stored = written(key, record)
+    const text = Buffer.from(writtenAsText(key, record))
+    const before = stored.subarray(0, 20).equals(text.subarray(0, 20))
+      ? []
+      : [[`${name}, as text`, { key, record, stored: text }] as const]
+    return [[name, { key, record, stored }] as const, ...before]
   }),
 )
+const TEXTS = [...STORED]
+  .filter(([, { stored }]) => stored.toString().includes(':{'))
+  .map(([name, { key, record, stored }]) => {
+    return [name, { key, record, text: stored.toString() }] as const
+  })
+const PACKED = [...STORED].filter(([, { stored }]) => !stored.toString().includes(':{'))
 
-/** As the client reads it: bytes that are no UTF-8 become something else. */
-function opens(key: string, text: string | Buffer): boolean {
+function opens(key: string, stored: string | Buffer): boolean {
   try {
-    parseRecord(codec, key, text.toString())
+    parseRecord(form, key, Buffer.from(stored))
     return true
   } catch (error) {
     if (error instanceof RecordUnreadable) return false
@@ -73,10 +95,10 @@ function openedAt(key: string, count: number, alter: (index: number) => string |
   return Array.from({ length: count }, (_, index) => index).filter(index => opens(key, alter(index)))
 }
 
-for (const [name, { key, text, record }] of TEXTS) {
+for (const [name, { key, stored, record }] of STORED) {
   t.test(`${name}: every bit, every length`, async t => {
-    const bytes = Buffer.from(text)
-    t.strictSame(told(parseRecord(codec, key, text).record), told(record), 'unharmed it opens')
+    const bytes = stored
+    t.strictSame(told(parseRecord(form, key, stored).record), told(record), 'unharmed it opens')
     const flipped = openedAt(key, 8 * bytes.length, index => {
       const copy = Buffer.from(bytes)
       copy.writeUInt8(copy.readUInt8(index >> 3) ^ (1 << (index & 7)), index >> 3)
@@ -169,8 +191,8 @@ t.test('sealed fields: into each other, from another record, and from another ti
     const json = parsed(text)
     const sealed = leaves(json).filter(path => path.at(-1) === 'sealed')
     t.ok(sealed.length > 0, `${name} has something sealed`)
-    const earlier = parsed(`:${formatRecord(codec, key, REVISION - 1, record)}`)
-    const again = parsed(`:${formatRecord(codec, key, REVISION, record)}`)
+    const earlier = parsed(writtenAsText(key, record, REVISION - 1))
+    const again = parsed(writtenAsText(key, record))
     for (const path of sealed) {
       t.equal(
         opens(key, `${REVISION}:${JSON.stringify(withValue(json, path, at(earlier, path)))}`),
@@ -190,10 +212,42 @@ t.test('sealed fields: into each other, from another record, and from another ti
   }
 })
 
+t.test('packed records: the front of one, and what is sealed in another', async t => {
+  t.ok(PACKED.length > 2)
+  const parts = (stored: Buffer) => {
+    const front = stored.indexOf(':') + 1
+    const end = front + 25 + (stored[front + 24] ?? 0)
+    return [stored.subarray(0, front), stored.subarray(front, end), stored.subarray(end)] as const
+  }
+  for (const [name, { key, record, stored }] of PACKED) {
+    const [revision, front, sealed] = parts(stored)
+    const again = parts(written(key, record))
+    t.equal(
+      opens(key, Buffer.concat([revision, front, again[2]])),
+      true,
+      'the same write, sealed twice: the same content',
+    )
+    const before = parts(written(key, record, REVISION - 1))
+    t.equal(opens(key, Buffer.concat([revision, front, before[2]])), false, 'an earlier write')
+    t.equal(opens(key, Buffer.concat([before[0], front, sealed])), false, 'another revision')
+    t.equal(opens(key, Buffer.concat([revision, sealed])), false, 'no front')
+    for (const changed of [{ status: 'revoking' as const }, { dueAtMs: 1 }, { accessTokenExpiresAtMs: later + 1 }]) {
+      const [, otherFront] = parts(written(key, { ...(record as Grant), ...changed }))
+      t.equal(opens(key, Buffer.concat([revision, otherFront, sealed])), false, `the front of ${Object.keys(changed)}`)
+    }
+    for (const [otherName, other] of PACKED) {
+      if (otherName === name) continue
+      const [, otherFront, otherSealed] = parts(other.stored)
+      t.equal(opens(key, Buffer.concat([revision, front, otherSealed])), false, `${otherName}: what is sealed`)
+      t.equal(opens(key, Buffer.concat([revision, otherFront, otherSealed])), false, `${otherName}: all of it`)
+    }
+  }
+})
+
 t.test('whole records: under any other name', async t => {
-  const names = [...TEXTS.values()].map(({ key }) => key)
-  for (const [name, { key, text }] of TEXTS) {
-    const others = names.filter(other => other !== key && opens(other, text))
+  const names = [...STORED.values()].map(({ key }) => key)
+  for (const [name, { key, stored }] of STORED) {
+    const others = names.filter(other => other !== key && opens(other, stored))
     t.strictSame(others, [], name)
   }
 })

@@ -215,7 +215,7 @@ t.test('what the gateway does by itself', async t => {
   const client = await gateway()
   const { guid } = (await client.send('POST', '/v1/users', { username: 'ada' })).body
   const [key = ''] = await store.keys(`${audit.REDIS_PREFIX}:*:grant:${guid}`)
-  const before = (await store.get(key)) ?? ''
+  const before = (await store.getBuffer(key)) ?? ''
   await client.send('POST', `/v1/grants/${guid}/refresh`, { version: 1 })
   await store.set(key, before)
   t.match(await client.get(`/v1/grants/${guid}/token`), { status: 200, body: { version: 2 } })

@@ -1,5 +1,6 @@
 /** What must be true. Each violation says what was broken, and for whom. */
 import type { Grant } from '../../src/ports/records.ts'
+import { SIGHTING_LASTS_MS } from '../../src/store/sightings.ts'
 import { isLossy, isQuiet } from './plan.ts'
 import type { Row } from './provider-model.ts'
 import type { Replica } from './replica.ts'
@@ -7,9 +8,16 @@ import { Violation, type World } from './world.ts'
 
 /** How wrong a replica's clock may go, both ways, and requests take. */
 const CLOCK_TOLERANCE_MS = 1_000
+/** From the write until each replica has heard of it, where nothing is wrong. */
+const WORD_TAKES_MS = 5
 
 /** At the moment at which a token is answered to a call that began at step `since`. */
-export async function checkAnswer(world: World, guid: string, grant: Grant, since: number): Promise<void> {
+export async function checkAnswer(
+  world: World,
+  guid: string,
+  grant: Grant,
+  { step: since, atMs: sinceMs }: { readonly step: number; readonly atMs: number },
+): Promise<void> {
   const row = world.rowOf(grant)
   if (row.guid !== guid) throw new Violation(`${guid} was answered the token of ${row.guid}`)
   const toleranceMs = 'clockJump' in world.plan.disasters ? CLOCK_TOLERANCE_MS : 0
@@ -17,14 +25,23 @@ export async function checkAnswer(world: World, guid: string, grant: Grant, sinc
     throw new Violation(`an expired token of ${guid} was answered, ${world.schedule.nowMs - row.expiresAtMs} ms late`)
 
   const revokedAt = world.revokedAt.get(guid)
-  if (revokedAt !== undefined && revokedAt < since) throw new Violation(`a token of ${guid} was answered after DELETE`)
+  const rememberedMs = longestMemoryMs(world)
+  if (revokedAt !== undefined && revokedAt.step < since && revokedAt.atMs < sinceMs - rememberedMs)
+    throw new Violation(`a token of ${guid} was answered after DELETE`)
 
   // The store had lost a rotation: what it had before stands there until the rotation is written again.
   if (world.rolledBack.has(guid) || (world.restoredAt.get(guid) ?? -1) >= since) return
   const stay = world.stays.get(guid)?.findLast(candidate => candidate.row === row)
   if (stay === undefined) throw new Violation(`a token of ${guid} was answered that never stood in the store`)
-  if (stay.until < since) throw new Violation(`a replaced token of ${guid} was answered`)
+  if (stay.until < since && stay.untilMs < sinceMs - rememberedMs)
+    throw new Violation(`a replaced token of ${guid} was answered`)
   await checkAlive(world, guid, row)
+}
+
+/** How long after a write by somebody else a replica may go on answering what it has seen before. */
+function longestMemoryMs(world: World): number {
+  if (isQuiet(world.plan)) return WORD_TAKES_MS
+  return SIGHTING_LASTS_MS + ('clockJump' in world.plan.disasters ? CLOCK_TOLERANCE_MS : 0)
 }
 
 /** In `instant` mode a token dies while its renewal is under way; else, one that stands undisturbed in the store is alive. */

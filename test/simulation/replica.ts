@@ -7,6 +7,7 @@ import type { Outcome, Provider, TokenAnswer } from '../../src/ports/provider.ts
 import type { Secret } from '../../src/ports/secret.ts'
 import { type Stores, StoreUnavailable } from '../../src/ports/store.ts'
 import { noTracing } from '../../src/ports/tracing.ts'
+import { createSightings, SIGHTING_LASTS_MS, type SightingsKeeper } from '../../src/store/sightings.ts'
 import { createSlots } from '../../src/system/slots.ts'
 import { silentMeter } from '../support/meter.ts'
 import { LEASE_MS, SEND_WITHIN_MS, type World } from './world.ts'
@@ -14,6 +15,7 @@ import { LEASE_MS, SEND_WITHIN_MS, type World } from './world.ts'
 /** Scaled down, so that much happens in little time; the proportions are those of production. */
 const DEADLINE_MS = 2_000
 const STORE_DEADLINE_MS = 500
+const MOST_SIGHTINGS = 1_000
 
 const never = new Promise<never>(() => {})
 const rejected = { kind: 'rejected', upstream: { status: 400, error: 'invalid_grant' } } as const
@@ -112,11 +114,35 @@ export class Replica {
 
   #stores(): Stores {
     const wrapped = Object.entries(this.world.stores).map(([name, member]) => {
-      if (typeof member === 'function') return [name, member]
+      if (typeof member === 'function' || name === 'sightings') return [name, member]
       const methods = Object.entries(member as Record<string, (...args: unknown[]) => Promise<unknown>>)
       return [name, Object.fromEntries(methods.map(([method, run]) => [method, this.#storeCall(method, run)]))]
     })
-    return Object.fromEntries(wrapped) as Stores
+    const stores = Object.fromEntries(wrapped) as Stores
+    const sightings = createSightings(this.#clock(), MOST_SIGHTINGS)
+    sightings.listening()
+    this.world.hearers.add(this.#hearing(sightings))
+    return { ...stores, sightings, grants: sightings.watching(stores.grants) }
+  }
+
+  /** What comes of a word: it arrives; or its connection hangs, until that is noticed, and a new one is there. */
+  #hearing(sightings: SightingsKeeper): (guid: string) => void {
+    const { random } = this.world
+    let hangs = false
+    return guid => {
+      if (hangs) return
+      if (!random.chance(this.world.faults.lostWord)) {
+        return this.#comeBack(random.between(0, 3), () => sightings.changed(guid))
+      }
+      hangs = true
+      this.#comeBack(random.between(0, SIGHTING_LASTS_MS - 500), () => {
+        sightings.deaf()
+        this.#comeBack(random.between(10, 400), () => {
+          hangs = false
+          sightings.listening()
+        })
+      })
+    }
   }
 
   #storeCall(method: string, run: (...args: unknown[]) => Promise<unknown>) {

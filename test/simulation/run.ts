@@ -169,7 +169,7 @@ class Run {
         if (isQuiet(this.#world.plan) && tookMs > LONGEST_READ_MS) {
           throw new Violation(`a read of ${guid} took ${tookMs} ms, although nothing is wrong`)
         }
-        await checkAnswer(this.#world, guid, grant, since)
+        await checkAnswer(this.#world, guid, grant, { step: since, atMs: sinceMs })
         if (isLast || random.chance(0.7)) {
           const isTaken = model.use(grant.pair.accessToken, schedule.nowMs)
           if (isLast && !isTaken)

@@ -17,6 +17,7 @@ export interface Stay {
   readonly row: Row
   readonly from: number
   until: number
+  untilMs: number
   /** As it was written last. */
   grant: Grant
 }
@@ -44,7 +45,7 @@ export class World {
   readonly trace: string[] = []
   readonly stays = new Map<string, Stay[]>()
   /** The step at which a grant was last written as `revoking`; absent: not since its last authorization. */
-  readonly revokedAt = new Map<string, number>()
+  readonly revokedAt = new Map<string, { readonly step: number; readonly atMs: number }>()
   /** The step until which a grant last stood as `reauthorization_required`; absent: it never did. */
   readonly endedUntil = new Map<string, number>()
   /** Pairs that were given out and came to nobody who could keep them. */
@@ -60,6 +61,8 @@ export class World {
   readonly #wishes = new Map<string, readonly { atMs: number; lifeMs: number }[]>()
   readonly #reported = new Set<string>()
   readonly #writers = new Map<Row, Replica>()
+  /** Told of each write of a grant. */
+  readonly hearers = new Set<(guid: string) => void>()
   readonly asks = new Map<string, number>()
   readonly counts = { rotations: 0, ended: 0, unconfirmed: 0, reads: 0, refusedReads: 0 }
   readonly traceLength: number
@@ -96,6 +99,7 @@ export class World {
           const before = await grants.read(guid)
           const written = await grants.write(guid, ifRevision, next)
           if (written.ok) this.#written(guid, before, next)
+          if (written.ok) for (const hear of this.hearers) hear(guid)
           return written
         },
       },
@@ -280,13 +284,23 @@ export class World {
       this.#begun.set(`${name} ${row.id}`, this.schedule.nowMs)
       this.onDelicate(name)
     }
-    if (last !== undefined && last.row !== row) last.until = Math.min(last.until, steps)
+    if (last !== undefined && last.row !== row && last.until === Number.POSITIVE_INFINITY) {
+      last.until = steps
+      last.untilMs = this.schedule.nowMs
+    }
     if (row !== null && next !== null) {
       if (last?.row === row) last.grant = next
-      else stays.push({ row, from: steps, until: Number.POSITIVE_INFINITY, grant: next })
+      else
+        stays.push({
+          row,
+          from: steps,
+          until: Number.POSITIVE_INFINITY,
+          untilMs: Number.POSITIVE_INFINITY,
+          grant: next,
+        })
     }
     if (next === null || next.status === 'revoking') {
-      if (!this.revokedAt.has(guid)) this.revokedAt.set(guid, steps)
+      if (!this.revokedAt.has(guid)) this.revokedAt.set(guid, { step: steps, atMs: this.schedule.nowMs })
     } else {
       this.revokedAt.delete(guid)
     }

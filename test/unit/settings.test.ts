@@ -55,6 +55,7 @@ t.test('the least that is needed, and what goes without saying', async t => {
     traces: null,
     redis: { kind: 'single', url: { secret: 'redis://127.0.0.1:6379' } },
     redisPrefix: 'htgw',
+    tokenCacheSize: 50_000,
     journalDir: './journal',
     shutdownDelaySeconds: 1,
     auditLog: '-',

@@ -1,5 +1,4 @@
 import type { ServeConfig } from '../../config.ts'
-import { createCodec } from '../../store/codec.ts'
 import { closeRedis, connectRedis, type RedisAddress, type RedisClient } from '../../store/redis/connection.ts'
 import { inspectRedis } from '../../store/redis/inspection.ts'
 import { createKeys } from '../../store/redis/keys.ts'
@@ -7,6 +6,7 @@ import { sampleRecords } from '../../store/redis/sample.ts'
 import { orUnavailable } from '../../store/redis/scripts.ts'
 import { clusterState, connectedGateways, type ServerFacts, serverFacts } from '../../store/redis/server-facts.ts'
 import { createSealer } from '../../store/sealing.ts'
+import { createStoredForm } from '../../store/stored-form.ts'
 import { reasonOf } from '../reason.ts'
 import { type Check, failed, named, ok, unknown, warning } from './check.ts'
 import { clockLine } from './clock.ts'
@@ -43,7 +43,7 @@ function sections(
   now: () => number,
 ): readonly (() => Promise<readonly Check[]>)[] {
   const keys = createKeys(config.redisPrefix)
-  const codec = createCodec(createSealer(config.encryptionKeys))
+  const form = createStoredForm(createSealer(config.encryptionKeys))
   return [
     section('redis reachable', async () => {
       const state = await clusterState(client)
@@ -83,7 +83,7 @@ function sections(
       )
     }),
     section('redis records', async () => {
-      const sample = await sampleRecords({ client, keys, codec }, SAMPLED)
+      const sample = await sampleRecords({ client, keys, form }, SAMPLED)
       return named('redis records', recordLines(sample, config.encryptionKeys), ok(opened(sample.opened)))
     }),
   ]

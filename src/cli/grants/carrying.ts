@@ -1,11 +1,11 @@
 /** What an export's file says of itself, and the store that both sides of a move work on. */
 import { createHash } from 'node:crypto'
 import type { ServeConfig } from '../../config.ts'
-import { createCodec } from '../../store/codec.ts'
 import { connectRedis } from '../../store/redis/connection.ts'
 import type { HandoverStore } from '../../store/redis/handover.ts'
 import { createKeys } from '../../store/redis/keys.ts'
 import { createSealer } from '../../store/sealing.ts'
+import { createStoredForm } from '../../store/stored-form.ts'
 import { systemClock } from '../../system/clock.ts'
 
 /** The first chunk. `copy`: the grants stay where they are, so that there are two of each pair. */
@@ -33,7 +33,7 @@ export function openStore(config: ServeConfig): HandoverStore {
   return {
     client,
     keys: createKeys(config.redisPrefix),
-    codec: createCodec(createSealer(config.encryptionKeys)),
+    form: createStoredForm(createSealer(config.encryptionKeys)),
     clock: systemClock,
   }
 }

@@ -9,6 +9,7 @@ import { readConfig } from '../../config.ts'
 import { type ContainerWriter, createContainer, openContainer } from '../../handover/container.ts'
 import { type Carried, toPlain } from '../../handover/records.ts'
 import type { Secret } from '../../ports/secret.ts'
+import { createCodec } from '../../store/codec.ts'
 import { closeRedis } from '../../store/redis/connection.ts'
 import {
   countGrants,
@@ -20,6 +21,7 @@ import {
   visitLeaving,
 } from '../../store/redis/handover.ts'
 import { connectedGateways } from '../../store/redis/server-facts.ts'
+import { createSealer } from '../../store/sealing.ts'
 import { Tally } from '../../store/tally.ts'
 import { createFileJournal } from '../../system/journal.ts'
 import { appOf, type Closing, type Manifest, openStore } from './carrying.ts'
@@ -85,7 +87,9 @@ async function checkNobodyRenews(config: ServeConfig, store: HandoverStore, opti
     throw new NotDone(`${gateways} connected to this Redis as gateways are. Stop every gateway first; or see --copy.`)
   }
   const notOpened: string[] = []
-  const journal = createFileJournal(config.journalDir, store.codec, name => notOpened.push(name))
+  const journal = createFileJournal(config.journalDir, createCodec(createSealer(config.encryptionKeys)), name =>
+    notOpened.push(name),
+  )
   const waiting = (await journal.entries()).length + notOpened.length
   if (waiting > 0) {
     throw new NotDone(

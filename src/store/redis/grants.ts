@@ -23,14 +23,14 @@ interface GrantStoreOptions extends RedisShared {
 }
 
 export function createRedisGrantStore(options: GrantStoreOptions): GrantStore {
-  const { client, clock, codec, keys, notices, scripts } = options
+  const { client, clock, form, keys, notices, scripts } = options
 
-  function parse(guid: string, text: string): Stored<Grant> {
-    return tellingOf(guid, () => parseRecord<Grant>(codec, keys.grant(guid), text))
+  function parse(guid: string, stored: Buffer): Stored<Grant> {
+    return tellingOf(guid, () => parseRecord<Grant>(form, keys.grant(guid), stored))
   }
 
-  function standingOf(guid: string, text: string): Stored<Grant | null> | null {
-    return tellingOf(guid, () => parseStanding<Grant>(codec, keys.grant(guid), text))
+  function standingOf(guid: string, stored: Buffer): Stored<Grant | null> | null {
+    return tellingOf(guid, () => parseStanding<Grant>(form, keys.grant(guid), stored))
   }
 
   function tellingOf<T>(guid: string, open: () => T): T {
@@ -45,10 +45,10 @@ export function createRedisGrantStore(options: GrantStoreOptions): GrantStore {
   }
 
   /** One record that does not open must not keep the others from being served: its own reader is told. */
-  function parseIfReadable(guid: string, text: string | null | undefined): Stored<Grant>[] {
-    if (text == null) return []
+  function parseIfReadable(guid: string, stored: Buffer | null | undefined): Stored<Grant>[] {
+    if (stored == null) return []
     try {
-      return [parse(guid, text)]
+      return [parse(guid, stored)]
     } catch (error) {
       if (error instanceof RecordUnreadable) return []
       throw error
@@ -68,7 +68,7 @@ export function createRedisGrantStore(options: GrantStoreOptions): GrantStore {
     const names = [keys.due(shard), ...guids.map(keys.grant)]
     const taken = await scripts.claimDue(names, [String(nowMs), String(untilMs), ...guids])
     return Array.from({ length: taken.length / 2 }, (_, index) => {
-      return parseIfReadable(taken[2 * index] ?? '', taken[2 * index + 1])
+      return parseIfReadable(String(taken[2 * index]), taken[2 * index + 1])
     }).flat()
   }
 
@@ -84,33 +84,32 @@ export function createRedisGrantStore(options: GrantStoreOptions): GrantStore {
     const all = [...dueAt.keys()].sort()
     const rest = isSame(place, all) ? all.filter(guid => guid > place.after) : all
     const guids = status === 'reauthorization_required' ? rest.filter(guid => dueAt.get(guid) === 'inf') : rest
-    const texts = guids.length === 0 ? [] : await ask(client, 'mget', () => client.mget(guids.map(keys.grant)))
-    return { following, all, found: guids.flatMap((guid, index) => parseIfReadable(guid, texts[index])) }
+    const stored = guids.length === 0 ? [] : await ask(client, 'mget', () => client.mgetBuffer(guids.map(keys.grant)))
+    return { following, all, found: guids.flatMap((guid, index) => parseIfReadable(guid, stored[index])) }
   }
 
   return {
     async read(guid) {
-      const text = await ask(client, 'get', () => client.get(keys.grant(guid)))
-      return text === null ? null : parse(guid, text)
+      const stored = await ask(client, 'get', () => client.getBuffer(keys.grant(guid)))
+      return stored === null ? null : parse(guid, stored)
     },
 
     async standing(guid) {
       const key = keys.grant(guid)
-      const [text, gone] = await ask(client, 'mget', () => client.mget(key, keys.gone(key)))
-      return standingOf(guid, text ?? (gone == null ? '' : `${gone}:`))
+      const [stored, gone] = await ask(client, 'mget', () => client.mgetBuffer(key, keys.gone(key)))
+      return standingOf(guid, stored ?? Buffer.from(gone == null ? '' : `${gone}:`))
     },
 
     async write(guid, ifRevision, next): Promise<Written<Grant>> {
       const key = keys.grant(guid)
       const revision = nextRevision(ifRevision, clock)
-      const json = next === null ? '' : formatRecord(codec, key, revision, next)
+      const record = next === null ? '' : formatRecord(form, key, revision, next)
       const keepFor = next === null ? String(REMOVAL_REMEMBERED_MS) : ''
-      const channel = next === null || next.attempt === null ? notices.channel : ''
       const dueAt = next?.dueAtMs == null ? '+inf' : String(next.dueAtMs)
       const names = [key, keys.gone(key), keys.due(keys.shardOf(guid))]
-      const args = [String(ifRevision), String(revision), json, keepFor, channel, guid, dueAt]
-      const [ok, current = ''] = await scripts.writeRecord(names, args)
-      return ok === 1 ? { ok: true, revision } : { ok: false, current: standingOf(guid, current) }
+      const args = [String(ifRevision), String(revision), record, keepFor, notices.channel, guid, dueAt]
+      const refused = await scripts.writeRecord(names, args)
+      return refused === null ? { ok: true, revision } : { ok: false, current: standingOf(guid, refused) }
     },
 
     settled: (guid, signal) => notices.wait(keys.grant(guid), signal),

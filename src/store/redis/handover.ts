@@ -4,19 +4,19 @@ import type { Redis } from 'ioredis'
 import type { Clock } from '../../ports/clock.ts'
 import type { Grant, Provisioning } from '../../ports/records.ts'
 import { REMOVAL_REMEMBERED_MS, RecordUnreadable, type Stored } from '../../ports/store.ts'
-import type { Codec } from '../codec.ts'
 import { nextRevision } from '../revision.ts'
+import type { StoredForm } from '../stored-form.ts'
 import type { Tally } from '../tally.ts'
 import type { RedisClient } from './connection.ts'
 import type { Keys } from './keys.ts'
 import { formatRecord, parseRecord } from './records.ts'
 import { orUnavailable, type Scripts } from './scripts.ts'
-import { keysOn, onEachMaster, pipelined, recordKeysOn, textsOf } from './walk.ts'
+import { keysOn, onEachMaster, pipelined, recordKeysOn, storedUnder } from './walk.ts'
 
 export interface HandoverStore {
   readonly client: RedisClient
   readonly keys: Keys
-  readonly codec: Codec
+  readonly form: StoredForm
   readonly clock: Clock
 }
 
@@ -24,7 +24,7 @@ export interface HandoverStore {
 export interface Leaving {
   readonly key: string
   readonly kind: 'grant' | 'username'
-  readonly text: string
+  readonly bytes: Buffer
   readonly stored: Stored<Grant | Provisioning>
 }
 
@@ -36,24 +36,24 @@ const COPIES_STAY_MS = 30 * 86_400_000
  * counted in `tally`, and stays. Answers whether it can have seen all. Throws `StoreUnavailable`.
  */
 export async function visitLeaving(
-  { client, codec, keys }: HandoverStore,
+  { client, form, keys }: HandoverStore,
   tally: Tally,
   visit: (found: readonly Leaving[], master: Redis) => Promise<void>,
 ): Promise<boolean> {
   return await onEachMaster({ client, keys }, async master => {
     for await (const names of recordKeysOn(master, keys)) {
       const ours = names.filter(key => leavingKind(keys, key) !== null)
-      const texts = await textsOf(master, ours)
-      const found = ours.flatMap((key, index) => leavingFrom(key, texts[index] ?? null))
+      const stored = await storedUnder(master, ours)
+      const found = ours.flatMap((key, index) => leavingFrom(key, stored[index] ?? null))
       if (found.length > 0) await visit(found, master)
     }
   })
 
-  function leavingFrom(key: string, text: string | null): Leaving[] {
+  function leavingFrom(key: string, bytes: Buffer | null): Leaving[] {
     const kind = leavingKind(keys, key)
-    if (text === null || kind === null) return []
+    if (bytes === null || kind === null) return []
     try {
-      return [{ key, kind, text, stored: parseRecord(codec, key, text) }]
+      return [{ key, kind, bytes, stored: parseRecord(form, key, bytes) }]
     } catch (error) {
       if (!(error instanceof RecordUnreadable)) throw error
       tally.doesNotOpen(error, kind === 'grant' ? `grant ${keys.recordUnder(key)?.name}` : 'a username record')
@@ -83,10 +83,10 @@ export async function countGrants({ client, keys }: HandoverStore): Promise<numb
 export async function takeOut({ clock, keys }: HandoverStore, found: readonly Leaving[], master: Redis): Promise<void> {
   define(master, 'take_out', 3)
   define(master, 'take_out_scheduled', 4, 'take_out')
-  const commands = found.map(({ key, kind, stored, text }) => {
+  const commands = found.map(({ bytes, key, kind, stored }) => {
     const names = [key, keys.gone(key), keys.exported(key)]
     const revision = String(nextRevision(stored.revision, clock))
-    const args = [text, revision, String(REMOVAL_REMEMBERED_MS), String(COPIES_STAY_MS)]
+    const args = [bytes, revision, String(REMOVAL_REMEMBERED_MS), String(COPIES_STAY_MS)]
     if (kind === 'username') return ['take_out', ...names, ...args]
     const guid = keys.recordUnder(key)?.name ?? ''
     return ['take_out_scheduled', ...names, keys.due(keys.shardOf(guid)), ...args, guid]
@@ -109,8 +109,8 @@ export async function putBackAll(store: HandoverStore): Promise<PutBack & { read
     define(master, 'put_back', 3)
     define(master, 'put_back_scheduled', 4, 'put_back')
     for await (const copies of keysOn(master, keys, key => keys.exportedFrom(key) !== null)) {
-      const texts = await textsOf(master, copies)
-      const commands = copies.map((copy, index) => putBackCommand(store, copy, texts[index] ?? null))
+      const stored = await storedUnder(master, copies)
+      const commands = copies.map((copy, index) => putBackCommand(store, copy, stored[index] ?? null))
       for (const answer of await pipelined(master, commands)) {
         if (answer === 1) done.back += 1
         if (answer === -1) done.overtaken += 1
@@ -120,7 +120,7 @@ export async function putBackAll(store: HandoverStore): Promise<PutBack & { read
   return { ...done, isWhole }
 }
 
-function putBackCommand({ codec, keys }: HandoverStore, copy: string, text: string | null): readonly string[] {
+function putBackCommand({ form, keys }: HandoverStore, copy: string, stored: Buffer | null): readonly string[] {
   const key = keys.exportedFrom(copy) ?? ''
   const record = keys.recordUnder(key)
   const names = [key, keys.gone(key), copy]
@@ -129,7 +129,7 @@ function putBackCommand({ codec, keys }: HandoverStore, copy: string, text: stri
 
   function dueAt(): string {
     try {
-      const dueAtMs = text === null ? 0 : parseRecord<Grant>(codec, key, text).record.dueAtMs
+      const dueAtMs = stored === null ? 0 : parseRecord<Grant>(form, key, stored).record.dueAtMs
       return dueAtMs === null ? '+inf' : String(dueAtMs)
     } catch (error) {
       if (!(error instanceof RecordUnreadable)) throw error
@@ -145,19 +145,19 @@ export async function place(
   key: string,
   record: Grant | Provisioning,
 ): Promise<Grant | Provisioning | null> {
-  const { client, clock, codec, keys, scripts } = store
-  const [text, gone] = await orUnavailable(() => client.mget(key, keys.gone(key)))
-  if (text != null) return parseRecord<Grant | Provisioning>(codec, key, text).record
+  const { client, clock, form, keys, scripts } = store
+  const [stored, gone] = await orUnavailable(() => client.mgetBuffer(key, keys.gone(key)))
+  if (stored != null) return parseRecord<Grant | Provisioning>(form, key, stored).record
   const revision = gone == null ? 0 : Number(gone)
   const next = nextRevision(revision, clock)
   const isGrant = 'pair' in record
   const names = [key, keys.gone(key), ...(isGrant ? [keys.due(keys.shardOf(record.guid))] : [])]
   const dueAt = isGrant && record.dueAtMs !== null ? String(record.dueAtMs) : '+inf'
-  const json = formatRecord(codec, key, next, record)
-  const args = [String(revision), String(next), json, '', keys.channel, ...(isGrant ? [record.guid, dueAt] : [])]
-  const [ok] = await scripts.writeRecord(names, args)
+  const bytes = formatRecord(form, key, next, record)
+  const args = [String(revision), String(next), bytes, '', keys.channel, ...(isGrant ? [record.guid, dueAt] : [])]
+  const refused = await scripts.writeRecord(names, args)
   // Somebody else has written, or removed, in between.
-  return ok === 1 ? null : await place(store, key, record)
+  return refused === null ? null : await place(store, key, record)
 }
 
 function define(master: Redis, name: string, numberOfKeys: number, file = name): void {

@@ -3,9 +3,10 @@ import type { Clock } from '../../ports/clock.ts'
 import type { SharedCounts } from '../../ports/counts.ts'
 import type { RecordUnreadable, Stores } from '../../ports/store.ts'
 import type { Tracing } from '../../ports/tracing.ts'
-import { createCodec } from '../codec.ts'
 import { authorizationExpiry, censusExpiry, exchangeExpiry, pauseExpiry } from '../expiry.ts'
 import type { Sealer } from '../sealing.ts'
+import { createSightings } from '../sightings.ts'
+import { createStoredForm } from '../stored-form.ts'
 import { createRedisAuditHeads } from './audit-heads.ts'
 import { closeRedis, connectRedis, type RedisAddress } from './connection.ts'
 import { createRedisCounts } from './counts.ts'
@@ -28,6 +29,8 @@ export interface RedisStoreOptions {
   readonly onFinding: (finding: Finding) => void
   /** A grant's record was met that does not open, by whoever looked; it names the guid. */
   readonly onUnreadable: (error: RecordUnreadable) => void
+  /** How many grants are kept in memory; absent: none. */
+  readonly mostSightings?: number
   /** Told of each command; absent: nobody counts them. */
   readonly onCommand?: OnCommand
   /** null or absent: nothing is traced; else what is asked for in a trace is a part of it. */
@@ -54,19 +57,29 @@ export function createRedisStores(options: RedisStoreOptions): RedisStores {
     )
   })
   const keys = createKeys(options.prefix)
-  const notices = createNotices(client, keys.channel, options.onConnectionError)
+  const sightings = createSightings(clock, options.mostSightings ?? 0)
+  const notices = createNotices(client, {
+    channel: keys.channel,
+    onError: options.onConnectionError,
+    onWord(key) {
+      const guid = keys.guidUnder(key)
+      if (guid !== null) sightings.changed(guid)
+    },
+    onListening: isListening => (isListening ? sightings.listening() : sightings.deaf()),
+  })
   const shared = {
     client,
     goneKeyOf: keys.gone,
     scripts: defineScripts(client),
     notices,
-    codec: createCodec(sealer),
+    form: createStoredForm(sealer),
     clock,
   }
 
   return {
     counts: createRedisCounts({ keys, scripts: shared.scripts }),
-    grants: createRedisGrantStore({ ...shared, keys, onUnreadable: options.onUnreadable }),
+    grants: sightings.watching(createRedisGrantStore({ ...shared, keys, onUnreadable: options.onUnreadable })),
+    sightings,
     authorizations: createRedisRecordStore({
       ...shared,
       keyOf: keys.state,

@@ -1,11 +1,13 @@
 import type { Backlog, GrantSketch, Inventory } from '../../ports/inventory.ts'
 import type { GrantStatus } from '../../ports/records.ts'
+import { CODES, STATUSES } from '../packed-grant.ts'
 import type { RedisClient } from './connection.ts'
 import type { Keys } from './keys.ts'
 import { ask, type Scripts } from './scripts.ts'
 
 /** Some tenths of a millisecond of a server's time. */
 const SCAN_COUNT = 100
+const LISTS = [STATUSES.join(','), CODES.map(code => code ?? '').join(',')]
 const FIELDS = 8
 
 export function createRedisInventory(options: { client: RedisClient; keys: Keys; scripts: Scripts }): Inventory {
@@ -26,7 +28,7 @@ export function createRedisInventory(options: { client: RedisClient; keys: Keys;
       const at = cursor
       const [following, flat] = await ask(client, 'zscan', () => client.zscan(keys.due(shard), at, 'COUNT', SCAN_COUNT))
       const guids = flat.filter((_, index) => index % 2 === 0)
-      if (guids.length > 0) yield sketchesIn(await scripts.sketchGrants(guids.map(keys.grant), guids))
+      if (guids.length > 0) yield sketchesIn(await scripts.sketchGrants(guids.map(keys.grant), [...LISTS, ...guids]))
       cursor = following
     } while (cursor !== '0')
   }

@@ -3,6 +3,9 @@ import { createHash } from 'node:crypto'
 /** Fixed for good: another number would look for every grant in another place. */
 const SHARD_COUNT = 64
 
+/** After the prefix come a colon and the shard's tag. */
+const GRANT_AT = ':{s000}'.length
+
 /** What is kept as a sealed text, each under its own name. */
 const RECORD_KINDS = ['grant', 'username', 'state', 'code', 'pause', 'census'] as const
 
@@ -36,7 +39,9 @@ export interface Keys {
   readonly pattern: string
   /** Which record lies under a key; null: none of ours, or something else than a record. */
   recordUnder(key: string): { readonly kind: RecordKind; readonly name: string } | null
-  /** Where replicas tell each other what has ended; no key, but a channel. */
+  /** Whose grant lies under a key; null: it is no grant. */
+  guidUnder(key: string): string | null
+  /** Where replicas tell each other what was written; no key, but a channel. */
   readonly channel: string
 }
 
@@ -81,6 +86,10 @@ export function createKeys(prefix: string): Keys {
       const [, word, name] = /^\{s\d{3}\}:([a-z]+):(.+)$/.exec(key.slice(prefix.length + 1)) ?? []
       const kind = RECORD_KINDS.find(each => each === word)
       return kind === undefined || name === undefined ? null : { kind, name }
+    },
+    guidUnder(key) {
+      const start = prefix.length + GRANT_AT
+      return key.startsWith(':grant:', start) ? key.slice(start + ':grant:'.length) : null
     },
     channel: `${prefix}:settled`,
   }

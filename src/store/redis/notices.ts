@@ -7,15 +7,34 @@ export interface Notices extends Pick<Waiters, 'wait'> {
   close(): void
 }
 
+export interface NoticesOptions {
+  readonly channel: string
+  readonly onError: (error: Error) => void
+  /** Told of each word, by the key of the record that it is about. */
+  readonly onWord: (key: string) => void
+  /** Words come from now on; or they may get lost. */
+  readonly onListening: (isListening: boolean) => void
+}
+
 /** Listens as soon as it can, and again after each break. While it cannot, nobody is woken: waiters look themselves. */
-export function createNotices(client: RedisClient, channel: string, onError: (error: Error) => void): Notices {
+export function createNotices(client: RedisClient, options: NoticesOptions): Notices {
+  const { channel, onError, onListening, onWord } = options
   const waiters = createWaiters()
   const listener = anotherConnection(client)
   listener.on('error', onError)
-  listener.on('message', (_channel, key) => waiters.wake(key))
+  listener.on('message', (_channel, key) => {
+    onWord(key)
+    waiters.wake(key)
+  })
   // Not heard just now is no failure.
-  const listen = () => void listener.subscribe(channel).catch(() => {})
+  const listen = () => {
+    listener.subscribe(channel).then(
+      () => onListening(true),
+      () => {},
+    )
+  }
   listener.on('ready', listen)
+  listener.on('close', () => onListening(false))
 
   return { channel, wait: waiters.wait, close: () => closeRedis(listener) }
 }

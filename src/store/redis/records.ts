@@ -6,8 +6,8 @@ import {
   type Stored,
   type Written,
 } from '../../ports/store.ts'
-import type { Codec } from '../codec.ts'
 import { nextRevision } from '../revision.ts'
+import { keyIdsOf, type StoredForm } from '../stored-form.ts'
 import type { RedisClient } from './connection.ts'
 import type { Notices } from './notices.ts'
 import { ask, type Scripts } from './scripts.ts'
@@ -16,7 +16,7 @@ export interface RedisShared {
   readonly client: RedisClient
   readonly scripts: Scripts
   readonly notices: Notices
-  readonly codec: Codec
+  readonly form: StoredForm
   readonly clock: Clock
 }
 
@@ -29,46 +29,52 @@ interface RecordStoreOptions<T> extends RedisShared {
   readonly isUnderWay: (record: T) => boolean
 }
 
-/** `<revision>:<json>`, sealed for its key and revision: it opens nowhere else, and with no other revision before it. */
-export function parseRecord<T>(codec: Codec, key: string, text: string): Stored<T> {
-  const colon = text.indexOf(':')
-  const revision = revisionOf(text.slice(0, colon))
-  return { revision, record: codec.decode(text.slice(colon + 1), placeOf(key, revision)) as T }
+/** `<revision>:<record>`, sealed for its key and revision: it opens nowhere else, and with no other revision before it. */
+export function parseRecord<T>(form: StoredForm, key: string, stored: Buffer): Stored<T> {
+  const { revision, record } = parted(stored)
+  return { revision, record: form.decode(record, placeOf(key, revision)) as T }
 }
 
-/** The json of a record that is to be written under this key, at this revision. */
-export function formatRecord(codec: Codec, key: string, revision: number, record: unknown): string {
-  return codec.encode(record, placeOf(key, revision))
+/** A record's bytes that are to be written under this key, at this revision. */
+export function formatRecord(form: StoredForm, key: string, revision: number, record: unknown): Buffer {
+  return form.encode(record, placeOf(key, revision))
 }
 
-/** A record's text, sealed with the key that seals now; null: it is so already. Throws `RecordUnreadable`. */
-export function resealRecord(codec: Codec, key: string, text: string): string | null {
-  const colon = text.indexOf(':')
-  const revision = revisionOf(text.slice(0, colon))
-  const json = codec.reseal(text.slice(colon + 1), placeOf(key, revision))
-  return json === null ? null : `${revision}:${json}`
+/** What stands under a key, sealed with the key that seals now; null: it is so already. Throws `RecordUnreadable`. */
+export function resealRecord(form: StoredForm, key: string, stored: Buffer): Buffer | null {
+  const { revision, record } = parted(stored)
+  const resealed = form.reseal(record, placeOf(key, revision))
+  return resealed === null ? null : Buffer.concat([Buffer.from(`${revision}:`), resealed])
+}
+
+/** The ids of the keys that what stands under a key says it is sealed with. */
+export function keysNeededBy(stored: Buffer): ReadonlySet<string> {
+  return keyIdsOf(stored.subarray(stored.indexOf(COLON) + 1))
 }
 
 function placeOf(key: string, revision: number): string {
   return `${revision}:${key}`
 }
 
-function revisionOf(text: string): number {
+const COLON = 0x3a
+
+function parted(stored: Buffer): { revision: number; record: Buffer } {
+  const colon = stored.indexOf(COLON)
+  const text = stored.toString('latin1', 0, colon)
   const revision = /^[1-9]\d*$/.test(text) ? Number(text) : Number.NaN
-  if (Number.isSafeInteger(revision)) return revision
-  throw new RecordUnreadable('altered')
+  if (!Number.isSafeInteger(revision)) throw new RecordUnreadable('altered')
+  return { revision, record: stored.subarray(colon + 1) }
 }
 
-/** As the write script tells it: '' where nothing stands, '<revision>:' where something did. */
-export function parseStanding<T>(codec: Codec, key: string, text: string): Stored<T | null> | null {
-  if (text === '') return null
-  return text.endsWith(':')
-    ? { revision: revisionOf(text.slice(0, -1)), record: null }
-    : parseRecord<T>(codec, key, text)
+/** As the write script tells it: nothing where nothing stands, '<revision>:' where something did. */
+export function parseStanding<T>(form: StoredForm, key: string, stored: Buffer): Stored<T | null> | null {
+  if (stored.length === 0) return null
+  if (stored.at(-1) !== COLON || stored.indexOf(COLON) !== stored.length - 1) return parseRecord<T>(form, key, stored)
+  return { revision: parted(stored).revision, record: null }
 }
 
 export function createRedisRecordStore<T>(options: RecordStoreOptions<T>): RecordStore<T> {
-  const { client, clock, codec, keyOf, notices, scripts } = options
+  const { client, clock, form, keyOf, notices, scripts } = options
 
   function unlessExpired(stored: Stored<T>): Stored<T> | null {
     const expiresAtMs = options.expiresAtMs(stored.record)
@@ -83,20 +89,20 @@ export function createRedisRecordStore<T>(options: RecordStoreOptions<T>): Recor
   return {
     async read(name) {
       const key = keyOf(name)
-      const text = await ask(client, 'get', () => client.get(key))
-      return text === null ? null : unlessExpired(parseRecord<T>(codec, key, text))
+      const stored = await ask(client, 'get', () => client.getBuffer(key))
+      return stored === null ? null : unlessExpired(parseRecord<T>(form, key, stored))
     },
 
     async write(name, ifRevision, next): Promise<Written<T>> {
       const key = keyOf(name)
       const revision = nextRevision(ifRevision, clock)
-      const json = next === null ? '' : formatRecord(codec, key, revision, next)
+      const record = next === null ? '' : formatRecord(form, key, revision, next)
       const ttl = next === null ? String(REMOVAL_REMEMBERED_MS) : ttlOf(next)
       const channel = next === null || !options.isUnderWay(next) ? notices.channel : ''
       const names = [key, options.goneKeyOf(key)]
-      const args = [String(ifRevision), String(revision), json, ttl, channel]
-      const [ok, current = ''] = await scripts.writeRecord(names, args)
-      return ok === 1 ? { ok: true, revision } : { ok: false, current: parseStanding<T>(codec, key, current) }
+      const args = [String(ifRevision), String(revision), record, ttl, channel]
+      const refused = await scripts.writeRecord(names, args)
+      return refused === null ? { ok: true, revision } : { ok: false, current: parseStanding<T>(form, key, refused) }
     },
 
     settled: (name, signal) => notices.wait(keyOf(name), signal),

@@ -1,17 +1,17 @@
 import { readFileSync } from 'node:fs'
 import type { Redis } from 'ioredis'
 import { RecordUnreadable } from '../../ports/store.ts'
-import { type Codec, keyIdsIn } from '../codec.ts'
+import type { StoredForm } from '../stored-form.ts'
 import type { Tally } from '../tally.ts'
 import type { RedisClient } from './connection.ts'
 import type { Keys } from './keys.ts'
-import { resealRecord } from './records.ts'
-import { onEachMaster, pipelined, recordKeysOn, textsOf } from './walk.ts'
+import { keysNeededBy, resealRecord } from './records.ts'
+import { onEachMaster, pipelined, recordKeysOn, storedUnder } from './walk.ts'
 
 export interface ResealOptions {
   readonly client: RedisClient
   readonly keys: Keys
-  readonly codec: Codec
+  readonly form: StoredForm
   /** What is found and done is counted there, as it goes. */
   readonly tally: Tally
   /** Called after each batch. */
@@ -41,11 +41,11 @@ async function walk(master: Redis, options: ResealOptions): Promise<void> {
 
 async function resealBatch(master: Redis, names: readonly string[], options: ResealOptions): Promise<void> {
   const { tally } = options
-  const texts = await textsOf(master, names)
+  const found = await storedUnder(master, names)
   const writes = names.flatMap((key, index) => {
-    const text = texts[index]
-    const resealed = text == null ? null : reseal(key, text, options)
-    return text == null || resealed === null ? [] : [[SCRIPT, key, text, resealed]]
+    const stored = found[index]
+    const resealed = stored == null ? null : reseal(key, stored, options)
+    return stored == null || resealed === null ? [] : [[SCRIPT, key, stored, resealed]]
   })
   for (const answer of await pipelined(master, writes)) {
     if (answer === 1) tally.resealed += 1
@@ -54,10 +54,10 @@ async function resealBatch(master: Redis, names: readonly string[], options: Res
 }
 
 /** null: there is nothing to be written. */
-function reseal(key: string, text: string, { codec, keys, tally }: ResealOptions): string | null {
-  tally.needs(keyIdsIn(text))
+function reseal(key: string, stored: Buffer, { form, keys, tally }: ResealOptions): Buffer | null {
+  tally.needs(keysNeededBy(stored))
   try {
-    const resealed = resealRecord(codec, key, text)
+    const resealed = resealRecord(form, key, stored)
     if (resealed === null) tally.already += 1
     return resealed
   } catch (error) {

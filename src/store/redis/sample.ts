@@ -1,10 +1,10 @@
 import { RecordUnreadable } from '../../ports/store.ts'
-import { type Codec, keyIdsIn } from '../codec.ts'
+import type { StoredForm } from '../stored-form.ts'
 import { Tally } from '../tally.ts'
 import type { RedisClient } from './connection.ts'
 import type { Keys } from './keys.ts'
-import { parseRecord } from './records.ts'
-import { onEachMaster, recordKeysOn, textsOf } from './walk.ts'
+import { keysNeededBy, parseRecord } from './records.ts'
+import { onEachMaster, recordKeysOn, storedUnder } from './walk.ts'
 
 export interface Sample {
   readonly opened: number
@@ -17,7 +17,7 @@ const MOST_STEPS = 40
 
 /** Opens up to some `most` records on each master, as they come: Redis lists them by a hash of their names. Throws `StoreUnavailable`. */
 export async function sampleRecords(
-  { client, keys, codec }: { client: RedisClient; keys: Keys; codec: Codec },
+  { client, keys, form }: { client: RedisClient; keys: Keys; form: StoredForm },
   most: number,
 ): Promise<Sample> {
   const tally = new Tally()
@@ -25,10 +25,10 @@ export async function sampleRecords(
   await onEachMaster({ client, keys }, async master => {
     let [looked, steps] = [0, 0]
     for await (const names of recordKeysOn(master, keys)) {
-      const texts = await textsOf(master, names)
+      const found = await storedUnder(master, names)
       names.forEach((key, index) => {
-        const text = texts[index]
-        if (text != null && opens(key, text)) opened += 1
+        const stored = found[index]
+        if (stored != null && opens(key, stored)) opened += 1
       })
       looked += names.length
       steps += 1
@@ -37,10 +37,10 @@ export async function sampleRecords(
   })
   return { opened, tally }
 
-  function opens(key: string, text: string): boolean {
-    tally.needs(keyIdsIn(text))
+  function opens(key: string, stored: Buffer): boolean {
+    tally.needs(keysNeededBy(stored))
     try {
-      parseRecord(codec, key, text)
+      parseRecord(form, key, stored)
       return true
     } catch (error) {
       if (!(error instanceof RecordUnreadable)) throw error

@@ -8,28 +8,36 @@ const SCRIPTS = ['write_record', 'claim_due', 'exchange_counts', 'sketch_grants'
 
 /** The scripts of `lua/`, as functions. What each expects and answers is written on top of it. */
 export interface Scripts {
-  writeRecord(keys: readonly string[], args: readonly string[]): Promise<readonly [1] | readonly [0, string]>
-  claimDue(keys: readonly string[], args: readonly string[]): Promise<string[]>
+  /** null: it is written; else what stands there. */
+  writeRecord(keys: readonly string[], args: readonly Argument[]): Promise<Buffer | null>
+  claimDue(keys: readonly string[], args: readonly string[]): Promise<Buffer[]>
   exchangeCounts(keys: readonly string[], args: readonly string[]): Promise<number[]>
   sketchGrants(keys: readonly string[], args: readonly string[]): Promise<string[]>
 }
 
+type Argument = string | Buffer
+
 export function defineScripts(client: RedisClient): Scripts {
+  const writeRecord = define<readonly [1] | readonly [0, Buffer]>(client, 'write_record', 'bytes')
   return {
-    writeRecord: define(client, 'write_record'),
-    claimDue: define(client, 'claim_due'),
+    async writeRecord(keys, args) {
+      const [ok, current] = await writeRecord(keys, args)
+      return ok === 1 ? null : (current ?? Buffer.alloc(0))
+    },
+    claimDue: define(client, 'claim_due', 'bytes'),
     exchangeCounts: define(client, 'exchange_counts'),
     sketchGrants: define(client, 'sketch_grants'),
   }
 }
 
-type Command = (numberOfKeys: number, ...keysAndArgs: string[]) => Promise<unknown>
+type Command = (numberOfKeys: number, ...keysAndArgs: Argument[]) => Promise<unknown>
 
-function define<Answer>(client: RedisClient, name: (typeof SCRIPTS)[number]) {
+/** `answers`: what becomes of strings in them. */
+function define<Answer>(client: RedisClient, name: (typeof SCRIPTS)[number], answers: 'text' | 'bytes' = 'text') {
   const lua = readFileSync(new URL(`./lua/${name}.lua`, import.meta.url), 'utf8')
   client.defineCommand(name, { lua })
-  return async (keys: readonly string[], args: readonly string[]): Promise<Answer> => {
-    const command = (client as unknown as Record<string, Command>)[name]
+  return async (keys: readonly string[], args: readonly Argument[]): Promise<Answer> => {
+    const command = (client as unknown as Record<string, Command>)[answers === 'bytes' ? `${name}Buffer` : name]
     if (command === undefined) throw new Error(`The script ${name} is not defined.`)
     return await ask(client, name, () => command.call(client, keys.length, ...keys, ...args) as Promise<Answer>)
   }

@@ -73,10 +73,13 @@ export async function* keysOn(
 }
 
 /** The answers, in order. Throws `StoreUnavailable` where one of them is an error. */
-export async function pipelined(master: Redis, commands: readonly (readonly string[])[]): Promise<readonly unknown[]> {
+export async function pipelined(
+  master: Redis,
+  commands: readonly (readonly (string | Buffer)[])[],
+): Promise<readonly unknown[]> {
   if (commands.length === 0) return []
   return await orUnavailable(async () => {
-    const answers = (await master.pipeline(commands as string[][]).exec()) ?? []
+    const answers = (await master.pipeline(commands as (string | Buffer)[][]).exec()) ?? []
     return answers.map(([error, answer]) => {
       if (error !== null) throw error
       return answer
@@ -85,10 +88,10 @@ export async function pipelined(master: Redis, commands: readonly (readonly stri
 }
 
 /** What lies under these keys; null: nothing any more. */
-export async function textsOf(master: Redis, names: readonly string[]): Promise<readonly (string | null)[]> {
-  const texts = await pipelined(
+export async function storedUnder(master: Redis, names: readonly string[]): Promise<readonly (Buffer | null)[]> {
+  const found = await pipelined(
     master,
-    names.map(key => ['get', key]),
+    names.map(key => ['getBuffer', key]),
   )
-  return texts.map(text => (typeof text === 'string' ? text : null))
+  return found.map(stored => (Buffer.isBuffer(stored) ? stored : null))
 }

@@ -1,6 +1,6 @@
 --[[
   Writes, replaces or removes one record, if it is still at the revision that the writer has seen; with it, in the same
-  step, its entry in the schedule, and the word to those who wait for it. A record is the text '<revision>:<json>'. The
+  step, its entry in the schedule, and the word to those who wait for it. A record is '<revision>:<bytes>'. The
   revision of a removed record is kept for a while, and the next one under its name goes on from there: so a write that
   was sent before the removal and comes after it is refused.
 
@@ -9,13 +9,13 @@
   KEYS[3]  the shard's schedule; absent for records that have none
   ARGV[1]  the revision it must have; 0: it must not exist
   ARGV[2]  its next revision
-  ARGV[3]  the new json; '' removes the record
+  ARGV[3]  the new bytes; '' removes the record
   ARGV[4]  milliseconds until the record expires, and '' to keep it for good; on removal, how long its revision is kept
   ARGV[5]  the channel that is told its key; '' tells nobody
   ARGV[6]  its name in the schedule   (with KEYS[3])
   ARGV[7]  when it is due, or '+inf'  (with KEYS[3])
 
-  Answers {1}, or {0, '<revision>:<json>' as it stands, '<revision>:' where it was removed, or '' where nothing was}. The
+  Answers {1}, or {0, '<revision>:<bytes>' as it stands, '<revision>:' where it was removed, or '' where nothing was}. The
   same write again answers {1} again: a client that lost the first answer may repeat it.
 ]]
 local current = redis.call('GET', KEYS[1])
