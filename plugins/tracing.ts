@@ -46,7 +46,8 @@ function nameAfterRoute(span: Span, { method, routeOptions }: FastifyRequest): v
 
 /** What logs know as well. */
 function factsOf({ audited, caller, id, params, problem }: FastifyRequest) {
-  const guid = audited?.guid ?? guidInPath(params)
+  // Of a request that was refused nobody has looked whether what stands in its path is a guid at all.
+  const guid = audited?.guid ?? (problem === null ? guidInPath(params) : undefined)
   return {
     'htgw.request_id': id,
     ...(caller === null ? {} : { 'htgw.caller': caller.name }),

@@ -1,8 +1,6 @@
 /** The HTTP service, as a function: production, development and tests build this very app. */
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, Server } from 'node:http'
-import { TLSSocket } from 'node:tls'
-import helmet from '@fastify/helmet'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import { Ajv, type Schema } from 'ajv'
 import Fastify, {
@@ -22,6 +20,7 @@ import problem, { sendProblem } from '../plugins/problem.ts'
 import rateLimit from '../plugins/rate-limit.ts'
 import reach from '../plugins/reach.ts'
 import requestTarget from '../plugins/request-target.ts'
+import securityHeaders from '../plugins/security-headers.ts'
 import swagger from '../plugins/swagger.ts'
 import underWay from '../plugins/under-way.ts'
 import authorizations from '../routes/authorizations.ts'
@@ -107,24 +106,20 @@ export async function buildApp(config: Config, ports: AppPorts, limits: HttpLimi
     const { default: tracing } = await import('../plugins/tracing.ts')
     await app.register(tracing, { traces: ports.traces })
   }
-  app.addHook('onRequest', async (request, reply) => {
+  app.addHook('onRequest', (request, reply, done) => {
     reply.header('x-request-id', request.id)
-    // RFC 6797, section 7.2: never over plain HTTP, where a proxy may serve other names than ours.
-    if (request.raw.socket instanceof TLSSocket) reply.header('strict-transport-security', HSTS)
+    done()
   })
-  app.addHook('onResponse', async (request, reply) => {
+  app.addHook('onResponse', (request, reply, done) => {
     const { method, routeOptions, caller } = request
     const took = { status: reply.statusCode, ms: Math.round(reply.elapsedTime) }
     request.log.info({ method, route: routeOptions.url ?? null, caller: caller?.name, ...took }, 'request')
+    done()
   })
 
   // Before all that may refuse a request: a connection ends with that answer, too.
   await app.register(leaving, { onLeave: () => broker.retire() })
-  await app.register(helmet, {
-    contentSecurityPolicy: { useDefaults: false, directives: API_CSP },
-    hsts: false,
-    frameguard: { action: 'deny' },
-  })
+  await app.register(securityHeaders)
   await app.register(requestTarget)
   await app.register(doors, { doors: createDoors(limits, config.tls, ports.clock) })
   await app.register(audit, { audit: ports.audit })
@@ -217,11 +212,6 @@ function tooDeep(): Problem {
   const errors = [{ path: '', message: `is nested more than ${MAX_JSON_DEPTH} deep` }]
   return new Problem('validation_failed', 'The body is nested deeper than this service looks.', { errors })
 }
-
-/** A year. */
-const HSTS = 'max-age=31536000'
-/** Nothing of the API is a page; the pages bring their own policy. */
-const API_CSP = { defaultSrc: ["'none'"], frameAncestors: ["'none'"] }
 
 /** Taken over where it is harmless to log, else made. */
 function requestIdOf(request: IncomingMessage): string {

@@ -26,8 +26,10 @@ interface Ended {
 
 /** How long a reader whose token lives waits for a renewal that has just begun: in `instant` mode it kills that token. */
 const POLITE_WAIT_MS = 500
-/** How long a store that seems to be away is waited for, where the grant is in memory. */
+/** How long a store that was found away is waited for, where the grant is in memory … */
 const PATIENCE_MS = 100
+/** … and for how long it counts as away then, if nobody finds otherwise. */
+const AWAY_FOR_MS = 10_000
 /** Less would be answered as `expires_in` 0. */
 const LEAST_LIFE_MS = 1_000
 /** Rotations that one reader follows before giving up: only tokens that come expired take more than one. */
@@ -37,6 +39,7 @@ export function createTokens(context: BrokerContext, renewals: Renewals, recent:
   const { clock, meter, policy, tracing } = context
   const { grants, sightings } = context.stores
   const noting = new Set<string>()
+  let awayUntilMs = 0
 
   async function read(guid: string, wishedTtlMs: number | null): Promise<Grant> {
     const seen = sightings.current(guid)
@@ -70,15 +73,27 @@ export function createTokens(context: BrokerContext, renewals: Renewals, recent:
 
   /** While the store is away, as it was seen last: whoever would change it needs the store as well. */
   async function findOrLast(guid: string): Promise<Grant> {
-    if (sightings.last(guid) === undefined) return await find(guid)
+    const found = find(guid).then(answersAgain, unlessAnswering)
+    if (sightings.last(guid) === undefined) return await found
     try {
-      if (sightings.isListening()) return await find(guid)
-      const found = await within(context, clock.now() + PATIENCE_MS, () => find(guid))
-      if (found !== null) return found
+      const isAway = clock.now() < awayUntilMs
+      const grant = isAway ? await within(context, clock.now() + PATIENCE_MS, () => found) : await found
+      if (grant !== null) return grant
     } catch (error) {
       unlessAway(error)
     }
-    return sightings.last(guid) ?? (await find(guid))
+    return sightings.last(guid) ?? (await found)
+  }
+
+  function answersAgain(grant: Grant): Grant {
+    awayUntilMs = 0
+    return grant
+  }
+
+  /** A store that hangs lets each call wait for seconds: those that come next do not wait as long. */
+  function unlessAnswering(error: unknown): never {
+    awayUntilMs = error instanceof StoreUnavailable ? clock.now() + AWAY_FOR_MS : 0
+    throw error
   }
 
   /** That it was read. Nobody waits for that, and the next read will do as well. */

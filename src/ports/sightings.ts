@@ -9,8 +9,6 @@ export interface Sightings {
   current(guid: string): Grant | undefined
   /** As it stood when it was seen last, as long as its access token lives: for when the store is away. undefined: not seen. */
   last(guid: string): Grant | undefined
-  /** Whether words of changes come in. false: the store is away, or about to be found so. */
-  isListening(): boolean
   /** How many could be answered by `last`. */
   count(): number
 }
@@ -19,6 +17,5 @@ export interface Sightings {
 export const noSightings: Sightings = {
   current: () => undefined,
   last: () => undefined,
-  isListening: () => true,
   count: () => 0,
 }

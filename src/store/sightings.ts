@@ -62,8 +62,10 @@ export function createSightings(clock: Pick<Clock, 'now'>, most: number): Sighti
     readers.readers += 1
     try {
       const stored = await read(guid)
-      if (!readers.isChanged && stored !== null && isOfUse(stored.record))
-        seen.set(guid, { grant: stored.record, atMs })
+      // What no word keeps up to date is not kept; and where this is of no use, nor is what was seen before.
+      const isKept = listeningSinceMs !== null && !readers.isChanged && stored !== null && isOfUse(stored.record)
+      if (isKept) seen.set(guid, { grant: stored.record, atMs })
+      else seen.delete(guid)
       return stored
     } finally {
       readers.readers -= 1
@@ -93,7 +95,6 @@ export function createSightings(clock: Pick<Clock, 'now'>, most: number): Sighti
     },
 
     last: guid => living(guid)?.grant,
-    isListening: () => listeningSinceMs !== null,
 
     count() {
       const nowMs = clock.now()

@@ -6,6 +6,7 @@ import { createMemoryStores } from '../../src/store/memory.ts'
 import { createKeys } from '../../src/store/redis/keys.ts'
 import { ManualClock } from '../support/clock.ts'
 import { startRedis } from '../support/redis.ts'
+import { inBatches } from './patience.ts'
 import { grantOf, guidOf } from './records.ts'
 import { openRedisStores } from './redis-stores.ts'
 
@@ -82,7 +83,7 @@ t.test('a shard of many grants is walked in steps', async t => {
   const guids = Array.from({ length: 40_000 }, (_, index) => guidOf(index)).filter(guid => shardOf(guid) === shards[0])
   const write = (guid: string, index: number) =>
     grants.write(guid, 0, grantOf(guid, clock.now(), { accessTokenExpiresAtMs: index }))
-  await Promise.all(guids.map(write))
+  await inBatches(guids, write)
   let largest = 0
   let told: number[] = []
   for await (const batch of inventory.walk()) {

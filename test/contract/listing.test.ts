@@ -2,6 +2,7 @@ import t from 'tap'
 import { createKeys } from '../../src/store/redis/keys.ts'
 import { ManualClock } from '../support/clock.ts'
 import { startRedis } from '../support/redis.ts'
+import { inBatches } from './patience.ts'
 import { grantOf, guidOf } from './records.ts'
 import { openRedisStores } from './redis-stores.ts'
 
@@ -15,7 +16,7 @@ t.test('Redis: a grant that stays is listed, whoever goes meanwhile', async t =>
   })
   const { shards, shardOf } = createKeys('htgw')
   const guids = Array.from({ length: 40_000 }, (_, index) => guidOf(index)).filter(guid => shardOf(guid) === shards[0])
-  await Promise.all(guids.map(guid => grants.write(guid, 0, grantOf(guid, clock.now()))))
+  await inBatches(guids, guid => grants.write(guid, 0, grantOf(guid, clock.now())))
   const seen = new Set<string>()
   let cursor: string | null = null
   do {

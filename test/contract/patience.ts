@@ -52,3 +52,13 @@ export async function failsFor(reason: RegExp, work: () => Promise<unknown>): Pr
     await shortly()
   }
 }
+
+/** All at once would keep a busy machine from answering the last of them in time. */
+export async function inBatches<T>(
+  items: readonly T[],
+  work: (item: T, index: number) => Promise<unknown>,
+): Promise<void> {
+  for (let start = 0; start < items.length; start += 50) {
+    await Promise.all(items.slice(start, start + 50).map((item, index) => work(item, start + index)))
+  }
+}

@@ -7,6 +7,8 @@ export interface Notices extends Pick<Waiters, 'wait'> {
   close(): void
 }
 
+const SUBSCRIBE_AGAIN_MS = 15_000
+
 export interface NoticesOptions {
   readonly channel: string
   readonly onError: (error: Error) => void
@@ -30,7 +32,12 @@ export function createNotices(client: RedisClient, options: NoticesOptions): Not
   const listen = () => {
     listener.subscribe(channel).then(
       () => onListening(true),
-      () => {},
+      error => {
+        if (listener.status !== 'ready') return
+        // Refused, as by an access list without this channel: nothing breaks by it, and somebody has to be told.
+        onError(error)
+        setTimeout(() => void (listener.status === 'ready' && listen()), SUBSCRIBE_AGAIN_MS).unref()
+      },
     )
   }
   listener.on('ready', listen)
