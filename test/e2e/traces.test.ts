@@ -295,6 +295,48 @@ t.test('a body that comes later than its head is still of the same trace', async
   t.ok(linesOf(all).some(line => line.msg === 'request' && line.span_id === server.spanId))
 })
 
+t.test('of requests one behind the other on a connection, each has its own trace in its own log line', async t => {
+  const all = await start(t, toCollector)
+  const { wiretap } = all
+  let go = () => {}
+  const gate = new Promise<void>(resolve => {
+    go = resolve
+  })
+  wiretap.next('/users.json', async pass => {
+    await gate
+    return await pass()
+  })
+  const body = JSON.stringify({ username: 'ada' })
+  const head = ['host: a', `authorization: Bearer ${all.apiKey}`]
+  const json = ['content-type: application/json', `content-length: ${body.length}`]
+  const second = 'f'.repeat(32)
+  const first = ['POST /v1/users HTTP/1.1', ...head, ...json, `traceparent: ${traceparent}`, '', body].join('\r\n')
+  const behind = [
+    'GET /v1/grants/nobody HTTP/1.1',
+    ...head,
+    'connection: close',
+    `traceparent: 00-${second}-${CALLERS_SPAN}-01`,
+    '',
+    '',
+  ].join('\r\n')
+  const socket = open(all.url)
+  t.teardown(() => socket.destroy())
+  socket.write(`${first}${behind}`)
+  // The one behind is done, and waits for the other to be answered.
+  await until(() => all.gateway.stdout().includes('"grant.read"'))
+  go()
+  await everythingFrom(socket)
+  await stop(all)
+  const told = linesOf(all).filter(({ msg }) => msg === 'request')
+  t.strictSame(
+    told.map(line => [line.route, line.trace_id]),
+    [
+      ['/v1/users', CALLERS_TRACE],
+      ['/v1/grants/:guid', second],
+    ],
+  )
+})
+
 t.test('a trace that the caller does not keep is not sent, and goes on all the same', async t => {
   const all = await start(t, toCollector)
   const { ask, collector, wiretap } = all
