@@ -31,6 +31,13 @@ export default fp(
     })
     await app.register(instrumentation.plugin())
 
+    // An answer that had to wait for another on its connection ends where that one did.
+    app.addHook('onResponse', (request, _reply, done) => {
+      const { context: own } = request.opentelemetry()
+      if (own === null) done()
+      else context.with(own, done)
+    })
+
     app.addHook('onSend', (request, _reply, payload, done) => {
       request.opentelemetry().span?.setAttributes(factsOf(request))
       done(null, payload)

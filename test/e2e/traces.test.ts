@@ -228,7 +228,10 @@ t.test('a renewal that several wait for, and a request that waits for its turn',
     await ask('POST', '/v1/users', { username: 'bob' }),
   ]
   const commands = await overhear(t, { port: redis.port, password: PASSWORD, dir: '' })
-  const looks = (guid: string) => commands().match(new RegExp(`"get" "[^"]*:grant:${guid}"`, 'g'))?.length ?? 0
+  /** Of those that clients have sent, and not scripts. */
+  const sent = (command: string, guid: string) =>
+    commands().match(new RegExp(`^\\+\\S+ \\[\\d+ \\d[^\\]]*\\] "${command}" [^\\n]*:grant:${guid}"`, 'gm'))?.length ??
+    0
   let go = () => {}
   const gate = new Promise<void>(resolve => {
     go = resolve
@@ -243,11 +246,13 @@ t.test('a renewal that several wait for, and a request that waits for its turn',
   const report = (guid: string) => ask('POST', `/v1/grants/${guid}/refresh`, { version: 1 })
   const first = report(ada.body.guid)
   await asked
-  const looksBefore = looks(ada.body.guid)
+  // What is overheard may lag behind: its own looks come before this.
+  await until(() => sent('evalsha', ada.body.guid) > 0)
+  const looksBefore = sent('get', ada.body.guid)
   // Once their look at the grant is at Redis, they are on their way to the renewal before it can end.
   const second = report(ada.body.guid)
   const third = report(bob.body.guid)
-  await until(() => looks(ada.body.guid) > looksBefore && looks(bob.body.guid) > 0)
+  await until(() => sent('get', ada.body.guid) > looksBefore && sent('get', bob.body.guid) > 0)
   go()
   for (const answer of await Promise.all([first, second, third])) t.match(answer, { status: 200, body: { version: 2 } })
   await stop(all)
@@ -293,6 +298,48 @@ t.test('a body that comes later than its head is still of the same trace', async
   const provider = await theSpan(collector, named('HealthTap create_user'))
   t.match([server, provider], [{ traceId: CALLERS_TRACE }, { traceId: CALLERS_TRACE, parentSpanId: server.spanId }])
   t.ok(linesOf(all).some(line => line.msg === 'request' && line.span_id === server.spanId))
+})
+
+t.test('of requests one behind the other on a connection, each has its own trace in its own log line', async t => {
+  const all = await start(t, toCollector)
+  const { wiretap } = all
+  let go = () => {}
+  const gate = new Promise<void>(resolve => {
+    go = resolve
+  })
+  wiretap.next('/users.json', async pass => {
+    await gate
+    return await pass()
+  })
+  const body = JSON.stringify({ username: 'ada' })
+  const head = ['host: a', `authorization: Bearer ${all.apiKey}`]
+  const json = ['content-type: application/json', `content-length: ${body.length}`]
+  const second = 'f'.repeat(32)
+  const first = ['POST /v1/users HTTP/1.1', ...head, ...json, `traceparent: ${traceparent}`, '', body].join('\r\n')
+  const behind = [
+    'GET /v1/grants/nobody HTTP/1.1',
+    ...head,
+    'connection: close',
+    `traceparent: 00-${second}-${CALLERS_SPAN}-01`,
+    '',
+    '',
+  ].join('\r\n')
+  const socket = open(all.url)
+  t.teardown(() => socket.destroy())
+  socket.write(`${first}${behind}`)
+  // The one behind is done, and waits for the other to be answered.
+  await until(() => all.gateway.stdout().includes('"grant.read"'))
+  go()
+  await everythingFrom(socket)
+  await stop(all)
+  const told = linesOf(all).filter(({ msg }) => msg === 'request')
+  t.strictSame(
+    told.map(line => [line.route, line.trace_id]),
+    [
+      ['/v1/users', CALLERS_TRACE],
+      ['/v1/grants/:guid', second],
+    ],
+  )
 })
 
 t.test('a trace that the caller does not keep is not sent, and goes on all the same', async t => {
