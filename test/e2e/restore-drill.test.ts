@@ -1,7 +1,7 @@
 /** docs/operations.md, word for word: a Redis that is lost, and comes back from a snapshot. Who is lost with it, and who is not. */
 import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -194,16 +194,21 @@ t.test('in on_use mode: who was renewed since lives, as long as nobody had used 
   t.match(await send('POST', `/v1/grants/${used.guid}/refresh`, { version: 1 }), { status: 409 })
 })
 
-t.test('a snapshot that is not whole changes nothing', async t => {
+t.test('a snapshot that is not whole, a Redis that runs, and one that cannot be asked change nothing', async t => {
   const { dir, redisConf, shell, systemctl } = await startMachine(t, 'instant')
   await systemctl('start', 'redis-server')
   await shell(['redis set a 1', ...page.under('Backing up')])
-  await systemctl('stop', 'redis-server')
   const [snapshot = ''] = readdirSync(join(dir, 'backups'))
+  const whole = join(dir, 'backups', snapshot)
+  const restoring = (file: string) => run('sh', ['deploy/redis/restore.sh', file, redisConf])
+  await t.rejects(restoring(whole), { code: 1, stderr: /listens on port \d+: stop it first/ })
+  await systemctl('stop', 'redis-server')
   const half = join(dir, 'half.rdb')
-  writeFileSync(half, readFileSync(join(dir, 'backups', snapshot)).subarray(0, 60))
+  writeFileSync(half, readFileSync(whole).subarray(0, 60))
   const before = readdirSync(join(dir, 'redis')).sort()
-  await t.rejects(run('sh', ['deploy/redis/restore.sh', half, redisConf]), { code: 1, stderr: /nothing was changed/ })
+  await t.rejects(restoring(half), { code: 1, stderr: /nothing was changed/ })
   await t.rejects(run('sh', ['deploy/redis/restore.sh', half]), { code: 2, stderr: /restore\.sh SNAPSHOT CONFIG/ })
+  appendFileSync(redisConf, 'user default on >other ~* &* +@all\n')
+  await t.rejects(restoring(whole), { code: 1, stderr: /has users with passwords/ })
   t.strictSame(readdirSync(join(dir, 'redis')).sort(), before)
 })

@@ -71,6 +71,40 @@ t.test('while words cannot come, nothing is answered from memory that Redis can 
   t.match(await tokenOf(other, guid), { body: { version: 2 } })
 })
 
+t.test('where Redis refuses to let it listen, the log says so, and nothing is kept in memory', async t => {
+  const server = await startRedis()
+  t.teardown(server.stop)
+  await ask(server.port, 'ACL SETUSER default resetchannels')
+  const { gateway, logged } = await startStack(t, server.url)
+  const client = await gateway()
+  const { guid } = (await client.send('POST', '/v1/users', { username: 'ada' })).body
+  for (let reads = 0; reads < 3; reads += 1) t.match(await tokenOf(client, guid), { status: 200 })
+  t.equal(await fromMemory(client), 0)
+  t.ok(logged.some(line => line.includes('redis connection') && line.includes('"warn"')))
+  await server.kill('SIGKILL')
+  t.match(await tokenOf(client, guid), { status: 503 }, 'nobody knows how it stands')
+})
+
+t.test(
+  'a Redis that hangs: the living are answered again and again, and what is revoked after that is gone',
+  async t => {
+    const server = await startRedis()
+    t.teardown(server.stop)
+    const { gateway, environment } = await startStack(t, server.url)
+    const [reader, other] = [await gateway(), await gateway()]
+    await answers(server.port, `PUBSUB NUMSUB ${createKeys(environment.REDIS_PREFIX ?? '').channel}`, /\r\n:2\r\n/)
+    const { guid } = (await reader.send('POST', '/v1/users', { username: 'ada' })).body
+    t.match(await tokenOf(reader, guid), { status: 200 })
+    await server.kill('SIGSTOP')
+    for (let reads = 0; reads < 10; reads += 1) t.match(await tokenOf(reader, guid), { status: 200 })
+    await server.kill('SIGCONT')
+    while ((await other.send('DELETE', `/v1/grants/${guid}`)).status !== 204);
+    while ((await tokenOf(reader, guid)).status !== 404);
+    await server.kill('SIGKILL')
+    t.not((await tokenOf(reader, guid)).status, 200)
+  },
+)
+
 t.test(
   'Redis is away: living tokens are answered, everything else is told so, and readiness says degraded',
   async t => {
