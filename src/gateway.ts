@@ -85,6 +85,7 @@ export async function createServedGateway(
     reload(next) {
       gateway.reload(next)
       sealer.use(next.encryptionKeys)
+      stores.forget()
       return needRestart(config, next)
     },
   }

@@ -22,6 +22,8 @@ export interface SightingsKeeper extends Sightings {
   listening(): void
   /** Words may get lost. */
   deaf(): void
+  /** Everything that was seen until now counts no more. */
+  forget(): void
   /** Reads are noted here, and writes too. */
   watching(grants: GrantStore): GrantStore
 }
@@ -43,6 +45,11 @@ export function createSightings(clock: Pick<Clock, 'now'>, most: number): Sighti
     seen?.delete(guid)
     const readers = reading.get(guid)
     if (readers !== undefined) readers.isChanged = true
+  }
+
+  function forget(): void {
+    seen?.clear()
+    for (const readers of reading.values()) readers.isChanged = true
   }
 
   /** null: it is not there any more, or of no use. */
@@ -76,9 +83,10 @@ export function createSightings(clock: Pick<Clock, 'now'>, most: number): Sighti
   return {
     changed,
 
+    forget,
+
     listening() {
-      seen?.clear()
-      for (const readers of reading.values()) readers.isChanged = true
+      forget()
       listeningSinceMs = clock.now()
     },
 

@@ -41,6 +41,7 @@ export class Replica {
   isAlive = true
   isStopping = false
   stalledUntilMs = 0
+  stalledSinceMs = 0
   /** How wrong its clock goes. */
   offsetMs = 0
 

@@ -26,6 +26,7 @@ const LONGEST_READ_MS = 1_000
 const HEALING_MS = 150_000
 /** A second for every grant to be read once more, by a replica each. */
 const LAST_READS_MS = 20_000
+const WAKING_MS = 10
 
 /** `traceLength`: how many of the last things that happened are told. */
 export async function simulate(plan: Plan, traceLength = 60): Promise<Report> {
@@ -169,7 +170,7 @@ class Run {
         if (isQuiet(this.#world.plan) && tookMs > LONGEST_READ_MS) {
           throw new Violation(`a read of ${guid} took ${tookMs} ms, although nothing is wrong`)
         }
-        await checkAnswer(this.#world, guid, grant, { step: since, atMs: sinceMs })
+        await checkAnswer(this.#world, guid, grant, { step: since, atMs: this.#lastAwakeMs(replica, sinceMs) })
         if (isLast || random.chance(0.7)) {
           const isTaken = model.use(grant.pair.accessToken, schedule.nowMs)
           if (isLast && !isTaken)
@@ -189,6 +190,12 @@ class Run {
       },
     )
     this.#guard(answered)
+  }
+
+  /** One that has slept until this moment may not have come to read yet what was told to it meanwhile. */
+  #lastAwakeMs(replica: Replica, sinceMs: number): number {
+    const hasJustWoken = this.#world.schedule.nowMs - replica.stalledUntilMs <= WAKING_MS
+    return hasJustWoken ? Math.min(sinceMs, replica.stalledSinceMs) : sinceMs
   }
 
   #revoke(replica: Replica, guid: string): void {
@@ -275,6 +282,7 @@ class Run {
 
   #stall(replica: Replica): void {
     const { random, schedule } = this.#world
+    if (replica.stalledUntilMs <= schedule.nowMs) replica.stalledSinceMs = schedule.nowMs
     replica.stalledUntilMs = schedule.nowMs + random.between(100, 6 * LEASE_MS)
   }
 

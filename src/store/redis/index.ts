@@ -40,6 +40,8 @@ export interface RedisStoreOptions {
 export interface RedisStores extends Stores {
   readonly auditHeads: AuditHeads
   readonly counts: SharedCounts
+  /** What is in memory was opened with keys that may not count any more. */
+  forget(): void
 }
 
 /** Everything in Redis, secrets sealed. Begins to connect at once, and reconnects by itself. */
@@ -80,6 +82,7 @@ export function createRedisStores(options: RedisStoreOptions): RedisStores {
     counts: createRedisCounts({ keys, scripts: shared.scripts }),
     grants: sightings.watching(createRedisGrantStore({ ...shared, keys, onUnreadable: options.onUnreadable })),
     sightings,
+    forget: sightings.forget,
     authorizations: createRedisRecordStore({
       ...shared,
       keyOf: keys.state,
