@@ -6,6 +6,8 @@ const TOOLS = [
   { command: 'chromium', package: 'chromium' },
   { command: 'curl', package: 'curl' },
   { command: 'openssl', package: 'openssl' },
+  // Those that a script needs besides.
+  ...process.argv.slice(2).map(name => ({ command: name, package: name })),
 ]
 
 const missing = TOOLS.filter(tool => spawnSync(tool.command, ['--version'], { stdio: 'ignore' }).error)
