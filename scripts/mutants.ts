@@ -123,7 +123,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'a token is served without a look at its expiry',
     file: TOKENS,
-    find: 'if (lifeLeftMs(grant) < neededMs) return',
+    find: 'if (lifeLeftMs(grant) < neededMs(grant, wishedTtlMs)) return',
     replace: 'if (lifeLeftMs(grant) < -1e9) return',
   },
   {
@@ -177,8 +177,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'memory: what was read while it changed is kept',
     file: SIGHTINGS,
-    find: 'if (!readers.isChanged && stored',
-    replace: 'if (stored',
+    find: '&& !readers.isChanged && stored !== null',
+    replace: '&& stored !== null',
   },
   {
     name: 'memory: what was seen counts as current for good',
