@@ -27,14 +27,16 @@ export function clearSearch() {
 export async function search(api, failed) {
   searches += 1
   const mine = searches
-  const wanted = field.value.trim()
-  if (wanted === '') {
+  const wanted = field.value
+  if (wanted.trim() === '') {
     refill(message, 'Type a guid or a username.')
     return field.focus()
   }
   refill(message, 'Searching…')
   try {
-    const found = await anyOf([byGuid(api, wanted), byUsername(api, wanted)])
+    // What was pasted may have white space around it; and a username may have some of its own.
+    const usernames = [...new Set([wanted, wanted.trim()])]
+    const found = await anyOf([byGuid(api, wanted.trim()), ...usernames.map(username => byUsername(api, username))])
     if (mine === searches) show(wanted, [...new Map(found.map(grant => [grant.guid, grant])).values()])
   } catch (error) {
     const failure = failed(error)

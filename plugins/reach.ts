@@ -3,7 +3,6 @@ import type { FastifyInstance } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Broker } from '../src/broker/broker.ts'
 import { checkScope } from '../src/callers/reach.ts'
-import { Problem } from '../src/errors.ts'
 
 export default fp(
   async (app: FastifyInstance, { broker }: { broker: Broker }) => {
@@ -16,12 +15,8 @@ export default fp(
 
     /** null: there is no such grant, and the route says so, or makes it. */
     async function scopeOf(guid: string): Promise<string | null> {
-      try {
-        return (await broker.grants.read(guid)).scope
-      } catch (error) {
-        if (error instanceof Problem && error.code === 'grant_not_found') return null
-        throw error
-      }
+      const grant = broker.lookup.current(guid) ?? (await broker.lookup.storedOrLast(guid))
+      return grant === null || grant.status === 'revoking' ? null : grant.scope
     }
   },
   { name: 'reach' },

@@ -1,5 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
+import { checkScope } from '../src/callers/reach.ts'
 import { problemAnswers } from '../src/schemas/answers.ts'
 import { AccessToken, Guid, ref, Seconds, Version } from '../src/schemas/index.ts'
 import type { RouteOptions } from './options.ts'
@@ -44,6 +45,8 @@ const tokens: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
       const { min_ttl: minTtlSeconds } = request.query
       const wishedTtlMs = minTtlSeconds === undefined ? null : minTtlSeconds * 1000
       const grant = await broker.tokens.read(request.params.guid, wishedTtlMs)
+      // What was looked at before may have been replaced since, or be newer than this.
+      checkScope(request.caller, grant.scope)
       request.audited = auditedToken(grant)
       return accessTokenView(grant, broker.policy, clock.now())
     },
@@ -78,6 +81,7 @@ const tokens: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
     },
     async request => {
       const grant = await broker.tokens.report(request.params.guid, request.body.version)
+      checkScope(request.caller, grant.scope)
       request.audited = auditedToken(grant)
       return accessTokenView(grant, broker.policy, clock.now())
     },

@@ -8,6 +8,7 @@ import { type BrokerContext, type BrokerPorts, type ClientSettings, persist } fr
 import { createDiscards } from './discards.ts'
 import { createExchanges, type Exchanges } from './exchange.ts'
 import { createGrants, type Grants } from './grants.ts'
+import { createLookup, type Lookup } from './lookup.ts'
 import type { RefreshPolicy } from './policy.ts'
 import { createProvisionings, type Provisionings } from './provisioning.ts'
 import { createRecent } from './recent.ts'
@@ -30,6 +31,7 @@ export interface Broker {
   readonly provisionings: Provisionings
   readonly tokens: Tokens
   readonly grants: Pick<Grants, 'find' | 'read' | 'list' | 'import'>
+  readonly lookup: Pick<Lookup, 'current' | 'storedOrLast'>
   readonly revocations: Pick<Revocations, 'revoke'>
   readonly policy: RefreshPolicy
   /** What keeps us from asking the provider; null: nothing. */
@@ -64,7 +66,8 @@ export function createBroker(settings: BrokerSettings, ports: BrokerPorts): Brok
   const revocations = createRevocations(context, renewals, grants)
   const refresher = createRefresher(context, retiring.signal, breaker, recent, renewals, revocations)
 
-  const tokens = createTokens(context, renewals, recent)
+  const lookup = createLookup(context, recent)
+  const tokens = createTokens(context, renewals, lookup)
   const exchanges = createExchanges(context, authorizations, grants, tokens, discards)
   const provisionings = createProvisionings(context, grants, tokens)
 
@@ -90,6 +93,7 @@ export function createBroker(settings: BrokerSettings, ports: BrokerPorts): Brok
     provisionings,
     tokens,
     grants,
+    lookup,
     revocations,
     policy: settings.policy,
     trouble: breaker.trouble,

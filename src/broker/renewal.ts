@@ -2,7 +2,7 @@
  * One renewal: lease and intent, request, commit. It belongs to the process, not to whoever asked for it: a caller who
  * hangs up does not stop it, and everybody in the process who wants the same grant renewed waits for the same one.
  */
-import { Problem } from '../errors.ts'
+import type { Problem } from '../errors.ts'
 import type { Rotation } from '../ports/journal.ts'
 import type { RefreshOutcome } from '../ports/meter.ts'
 import { askedToWaitSeconds, type Failure, type Outcome, type TokenAnswer } from '../ports/provider.ts'
@@ -19,7 +19,6 @@ import {
   problemOf,
   reauthorizationRequired,
   renewalPutOff,
-  secondsUntil,
 } from './context.ts'
 import type { Discards } from './discards.ts'
 import {
@@ -36,8 +35,10 @@ import {
   rotated,
   rotationFrom,
 } from './grant.ts'
+import { journalEntry } from './journal-entry.ts'
 import { dueSinceMs, retryAtMs } from './policy.ts'
 import type { Recent } from './recent.ts'
+import { goingDown, notYet, passing } from './renewal-problems.ts'
 
 export type RenewalResult =
   /** A pair newer than the one that was to be replaced stands: ours, or somebody else's. */
@@ -187,7 +188,7 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
    */
   async function commit(rotation: Rotation, begun: Stored<Grant>): Promise<RenewalResult> {
     let known: Stored<Grant> | undefined = begun
-    const entry = journalEntry(rotation)
+    const entry = journalEntry(context, rotation)
     const done = new AbortController()
     void clock.sleep(JOURNAL_AFTER_MS, done.signal).then(() => (done.signal.aborted ? undefined : entry.keep()))
     try {
@@ -262,33 +263,6 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
   function whyNotNeeded(standing: Grant | null, { base }: Rotation) {
     if (standing === null) return 'deleted'
     return standing.authorizedAtMs === base.authorizedAtMs ? 'rotated_twice' : 'authorized'
-  }
-
-  /** Kept at most once; one that cannot be dropped is harmless: the next start finds that it was committed. */
-  function journalEntry(rotation: Rotation): { keep(): Promise<void>; drop(): Promise<void> } {
-    let keeping: Promise<void> = Promise.resolve()
-    let isKept = false
-
-    async function put(): Promise<void> {
-      if (isKept) return
-      isKept = await journal.put(rotation).then(
-        () => true,
-        () => false,
-      )
-      const version = rotation.replacesVersion + 1
-      events.emit({ type: 'commit.delayed', guid: rotation.guid, version, journaled: isKept })
-    }
-
-    return {
-      keep() {
-        keeping = keeping.then(put)
-        return keeping
-      },
-      async drop() {
-        await keeping
-        if (isKept) await journal.remove(rotation).catch(() => {})
-      },
-    }
   }
 
   /** What a failed attempt means for the grant: adopt a newer version, end it, or try again later. */
@@ -371,23 +345,6 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
     if (failure.kind === 'rejected') return Math.max(backoff, grant.doubtUntilMs ?? 0)
     const mayStillRun = failure.kind === 'unknown' && !failure.settled
     return mayStillRun ? Math.max(backoff, grant.attempt?.leaseUntilMs ?? 0) : backoff
-  }
-
-  function passing(failure: Failure, retryMs: number, nowMs: number): Problem {
-    if (failure.kind === 'client_refused') return problemOf(failure, 'a renewal')
-    const detail = 'HealthTap could not renew the token just now. The grant is kept, and is tried again.'
-    const retryAfterSeconds = secondsUntil(retryMs, nowMs)
-    return new Problem('provider_unavailable', detail, { retryAfterSeconds, upstream: failure.upstream })
-  }
-
-  function notYet(): Problem {
-    const detail = 'HealthTap has only just come back, and renewals begin one by one. The grant is kept: ask again.'
-    return new Problem('provider_unavailable', detail, { retryAfterSeconds: 1 })
-  }
-
-  function goingDown(): Problem {
-    const detail = 'This gateway is going down and begins no renewal any more. The grant is kept.'
-    return new Problem('provider_unavailable', detail, { retryAfterSeconds: 1 })
   }
 
   return {

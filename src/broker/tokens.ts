@@ -4,8 +4,8 @@ import type { Grant } from '../ports/records.ts'
 import { StoreUnavailable } from '../ports/store.ts'
 import { type BrokerContext, change, existing, keep, usable, watch, within } from './context.ts'
 import { isHeld, isSameVersion, touched } from './grant.ts'
+import type { Lookup } from './lookup.ts'
 import { isWorthNoting, neededTtlMs } from './policy.ts'
-import type { Recent } from './recent.ts'
 import type { RenewalResult, Renewals } from './renewal.ts'
 
 export interface Tokens {
@@ -26,25 +26,20 @@ interface Ended {
 
 /** How long a reader whose token lives waits for a renewal that has just begun: in `instant` mode it kills that token. */
 const POLITE_WAIT_MS = 500
-/** How long a store that was found away is waited for, where the grant is in memory … */
-const PATIENCE_MS = 100
-/** … and for how long it counts as away then, if nobody finds otherwise. */
-const AWAY_FOR_MS = 10_000
 /** Less would be answered as `expires_in` 0. */
 const LEAST_LIFE_MS = 1_000
 /** Rotations that one reader follows before giving up: only tokens that come expired take more than one. */
 const MOST_ROTATIONS = 3
 
-export function createTokens(context: BrokerContext, renewals: Renewals, recent: Recent): Tokens {
+export function createTokens(context: BrokerContext, renewals: Renewals, lookup: Lookup): Tokens {
   const { clock, meter, policy, tracing } = context
-  const { grants, sightings } = context.stores
+  const { grants } = context.stores
   const noting = new Set<string>()
-  let awayUntilMs = 0
 
   async function read(guid: string, wishedTtlMs: number | null): Promise<Grant> {
-    const seen = sightings.current(guid)
+    const seen = lookup.current(guid)
     if (seen !== undefined && lifeLeftMs(seen) >= neededMs(seen, wishedTtlMs)) return served(noted(seen), 'memory')
-    const grant = await findOrLast(guid)
+    const grant = noted(usable(await lookup.storedOrLast(guid), guid))
     if (lifeLeftMs(grant) < neededMs(grant, wishedTtlMs)) return await renewed(grant, isAlive)
     if (!isBeingReplaced(grant)) return served(grant, 'stored')
     const after = await afterRenewal(grant)
@@ -62,38 +57,9 @@ export function createTokens(context: BrokerContext, renewals: Renewals, recent:
   }
 
   async function report(guid: string, version: number): Promise<Grant> {
-    const grant = await find(guid)
+    const grant = noted(usable(await lookup.stored(guid), guid))
     if (grant.version !== version) return await read(guid, null)
     return await renewed(grant, candidate => isAlive(candidate) && candidate.version !== version)
-  }
-
-  async function find(guid: string): Promise<Grant> {
-    return noted(usable(await recent.mended(guid, (await grants.read(guid))?.record ?? null), guid))
-  }
-
-  /** While the store is away, as it was seen last: whoever would change it needs the store as well. */
-  async function findOrLast(guid: string): Promise<Grant> {
-    const found = find(guid).then(answersAgain, unlessAnswering)
-    if (sightings.last(guid) === undefined) return await found
-    try {
-      const isAway = clock.now() < awayUntilMs
-      const grant = isAway ? await within(context, clock.now() + PATIENCE_MS, () => found) : await found
-      if (grant !== null) return grant
-    } catch (error) {
-      unlessAway(error)
-    }
-    return sightings.last(guid) ?? (await found)
-  }
-
-  function answersAgain(grant: Grant): Grant {
-    awayUntilMs = 0
-    return grant
-  }
-
-  /** A store that hangs lets each call wait for seconds: those that come next do not wait as long. */
-  function unlessAnswering(error: unknown): never {
-    awayUntilMs = error instanceof StoreUnavailable ? clock.now() + AWAY_FOR_MS : 0
-    throw error
   }
 
   /** That it was read. Nobody waits for that, and the next read will do as well. */

@@ -11,6 +11,8 @@ const NAMES = Object.keys(SETTINGS).flatMap(name => [name, `${name}_FILE`])
 /** Letters that are too many, missing, or others. Of short names anything would be a neighbour. */
 const FEW = 2
 const LONG = 8
+/** OpenTelemetry lets some be said for traces alone; here there is nothing else. */
+const OF_TRACES = /^OTEL_EXPORTER_OTLP_TRACES_/
 /** Kubernetes gives each container the addresses of services, and this is what the manifests call ours. */
 const OF_KUBERNETES = /^HEALTHTAP_GATEWAY_/
 
@@ -19,6 +21,8 @@ export function misspelledIn(environment: Readonly<Record<string, string | undef
   const strangers = Object.keys(environment).filter(name => !NAMES.includes(name) && !OF_KUBERNETES.test(name))
   return strangers.flatMap(name => {
     const meant = name.length < LONG ? undefined : NAMES.find(known => distance(name, known) <= FEW)
-    return meant !== undefined || name.startsWith('HEALTHTAP_') ? [{ name, meant: meant ?? null }] : []
+    const others = OF_TRACES.test(name) ? name.replace(OF_TRACES, 'OTEL_EXPORTER_OTLP_') : undefined
+    const known = meant ?? (others !== undefined && NAMES.includes(others) ? others : undefined)
+    return known !== undefined || name.startsWith('HEALTHTAP_') ? [{ name, meant: known ?? null }] : []
   })
 }

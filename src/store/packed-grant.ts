@@ -195,8 +195,9 @@ function unpacked(packed: Packed): string {
     : Buffer.from(packed.buffer, packed.byteOffset, packed.length).toString('hex')
 }
 
+/** A time that does not fit is a wrong one; that is no reason to lose a pair. */
 function writeTime(front: Buffer, offset: number, atMs: number | null): void {
-  front.writeUIntBE(atMs ?? NEVER, offset, 6)
+  front.writeUIntBE(atMs === null ? NEVER : Math.min(NEVER - 1, Math.max(0, Math.trunc(atMs))), offset, 6)
 }
 
 function readTime(front: Buffer, offset: number): number | null {

@@ -143,6 +143,25 @@ t.test('a damaged record says so, is left as it is, and keeps no other from bein
   t.strictSame(await raw.getBuffer(keys.grant(ada)), damaged[0])
 })
 
+t.test('something else that stands in the place of a record keeps no other from being renewed', async t => {
+  const { clock, stores, raw } = await open(t)
+  const now = clock.now()
+  const { shardOf } = keys
+  const neighbour = Array.from({ length: 1_000 }, (_, index) => guidOf(`n${index}`)).find(
+    guid => shardOf(guid) === shardOf(ada),
+  )
+  for (const guid of [ada, neighbour ?? '']) await stores.grants.write(guid, 0, grantOf(guid, now, { dueAtMs: now }))
+  await raw.del(keys.grant(ada))
+  await raw.lpush(keys.grant(ada), 'something')
+  for (const untilMs of [now + 500, now + 1_000]) {
+    const claimed = await stores.grants.claimDue({ nowMs: untilMs - 500, untilMs, limit: 10 })
+    t.strictSame(
+      claimed.map(({ record }) => record.guid),
+      [neighbour],
+    )
+  }
+})
+
 t.test('a revision that was left by a removed record, and is none, is told too', async t => {
   const { clock, stores, raw } = await open(t)
   const written = await stores.grants.write(ada, 0, grantOf(ada, clock.now()))

@@ -10,6 +10,7 @@ import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
 import { startDriven } from '../../sandbox/driver.ts'
 import { newCaller, newEncryptionKey } from '../../src/cli/keys.ts'
+import { settingsFor } from '../support/environment.ts'
 import { manual } from '../support/manual.ts'
 import { answers, freePort } from '../support/redis.ts'
 import { type Served, startServe } from '../support/serve.ts'
@@ -30,11 +31,7 @@ async function startMachine(t: Test, rotation: 'instant' | 'on_use') {
   writeFileSync(redisConf, `bind 127.0.0.1\nport ${redisPort}\ndir ${dir}/redis\nappendonly yes\nrequirepass secret\n`)
   const environment = {
     PORT: '0',
-    HEALTHTAP_APP_ID: sandbox.options.appId,
-    HEALTHTAP_APP_SECRET: sandbox.options.appSecret,
-    HEALTHTAP_API_URL: sandbox.options.url,
-    HEALTHTAP_AUTHORIZE_URL: `${sandbox.options.url}/oauth/authorize`,
-    HEALTHTAP_REDIRECT_URIS: sandbox.options.redirectUri,
+    ...settingsFor(sandbox.options),
     REDIS_URL: `redis://:secret@127.0.0.1:${redisPort}`,
     ENCRYPTION_KEYS: newEncryptionKey(),
     CALLERS: JSON.stringify([entry]),

@@ -1,121 +1,28 @@
-/** Traces of real processes: a gateway, a real Redis, a sandbox behind a wiretap, and a collector that keeps what it gets. */
+/** Traces of real processes: what belongs to which, and what is kept. */
 import { once } from 'node:events'
-import { createServer } from 'node:net'
-import t, { type Test } from 'tap'
-import { request } from 'undici'
-import { type SandboxDriver, startDriven } from '../../sandbox/driver.ts'
-import { newCaller } from '../../src/cli/keys.ts'
-import { type CollectedSpan, type Collector, startCollector } from '../support/collector.ts'
-import { serveEnvironment } from '../support/environment.ts'
+import t from 'tap'
+import type { CollectedSpan } from '../support/collector.ts'
 import { overhear } from '../support/places.ts'
-import { type Running, run, until } from '../support/process.ts'
+import { until } from '../support/process.ts'
 import { everythingFrom, open } from '../support/raw.ts'
-import { freePort, startRedis } from '../support/redis.ts'
-import { startWiretap, type Wiretap } from '../support/wiretap.ts'
+import {
+  CALLERS_SPAN,
+  CALLERS_TRACE,
+  linesOf,
+  named,
+  PASSWORD,
+  start,
+  startRedisFor,
+  stop,
+  theSpan,
+  toCollector,
+  traceparent,
+} from '../support/traced.ts'
 
-const PASSWORD = 'password'
-const redis = await startRedis({ args: ['--requirepass', PASSWORD] })
-t.teardown(() => redis.stop())
-
-const CALLERS_TRACE = '0af7651916cd43dd8448eb211c80319c'
-const CALLERS_SPAN = 'b7ad6b7169203331'
-const traceparent = `00-${CALLERS_TRACE}-${CALLERS_SPAN}-01`
-const LOADED = ['--import', './test/support/loaded.ts']
-
-interface Traced {
-  readonly url: string
-  readonly apiKey: string
-  readonly gateway: Running
-  readonly sandbox: SandboxDriver
-  readonly wiretap: Wiretap
-  readonly collector: Collector
-  ask(
-    method: 'GET' | 'POST' | 'PUT',
-    path: string,
-    body?: object | null,
-    headers?: Record<string, string>,
-  ): Promise<Answer>
-}
-
-interface Answer {
-  readonly status: number
-  // biome-ignore lint/suspicious/noExplicitAny: tests look into whatever comes.
-  readonly body: any
-}
-
-/** `settings` without an endpoint: no traces. */
-async function start(t: Test, settings: (collector: Collector) => Record<string, string>): Promise<Traced> {
-  const collector = await startCollector(t)
-  const { driver: sandbox, close } = await startDriven()
-  t.teardown(close)
-  const wiretap = await startWiretap(t, sandbox.options.url, () => {})
-  const { apiKey, entry } = newCaller('scheduler', ['*'])
-  const environment = serveEnvironment(t, `redis://:${PASSWORD}@127.0.0.1:${redis.port}`, entry, {
-    PORT: '0',
-    SHUTDOWN_DELAY_SECONDS: '0',
-    REDIS_PREFIX: `t${await freePort()}`,
-    HEALTHTAP_APP_ID: sandbox.options.appId,
-    HEALTHTAP_APP_SECRET: sandbox.options.appSecret,
-    HEALTHTAP_API_URL: wiretap.url,
-    HEALTHTAP_REDIRECT_URIS: sandbox.options.redirectUri,
-    ...settings(collector),
-  })
-  const gateway = run(t, ['serve'], environment, LOADED)
-  const { address = '' } = await gateway.line(/"ready"/)
-  return {
-    url: address,
-    apiKey,
-    gateway,
-    sandbox,
-    wiretap,
-    collector,
-    async ask(method, path, body = null, headers = {}) {
-      const { statusCode: status, body: answer } = await request(`${address}${path}`, {
-        method,
-        headers: {
-          authorization: `Bearer ${apiKey}`,
-          connection: 'close',
-          'content-type': 'application/json',
-          ...headers,
-        },
-        ...(body === null ? {} : { body: JSON.stringify(body) }),
-      })
-      const text = await answer.text()
-      return { status, body: text.startsWith('{') ? JSON.parse(text) : text }
-    },
-  }
-}
-
-const toCollector = ({ url }: Collector) => ({
-  OTEL_EXPORTER_OTLP_ENDPOINT: url,
-  OTEL_EXPORTER_OTLP_PROTOCOL: 'http/json',
-  OTEL_EXPORTER_OTLP_HEADERS: 'x-collector-key=a%20secret',
-})
-
-const named = (name: string | RegExp) => (span: CollectedSpan) =>
-  typeof name === 'string' ? span.name === name : name.test(span.name)
-
-/** The one that fits. */
-async function theSpan(collector: Collector, fits: (span: CollectedSpan) => boolean): Promise<CollectedSpan> {
-  const [span, ...more] = await collector.some(1, fits)
-  if (span === undefined || more.length > 0) throw new Error(`there should be one, and are ${more.length + 1}`)
-  return span
-}
-
-async function stop({ gateway }: Traced): Promise<void> {
-  gateway.kill('SIGTERM')
-  if ((await gateway.ended()) !== 0) throw new Error(`it has not ended well: ${gateway.stdout()}${gateway.stderr()}`)
-}
-
-const linesOf = ({ gateway }: Traced) =>
-  gateway
-    .stdout()
-    .split('\n')
-    .filter(line => line !== '')
-    .map(line => JSON.parse(line))
+const redis = await startRedisFor(t)
 
 t.test('one trace from the caller through Redis to the provider', async t => {
-  const all = await start(t, toCollector)
+  const all = await start(t, redis, toCollector)
   const { ask, collector, sandbox, wiretap } = all
   const { guid } = (await ask('POST', '/v1/users', { username: 'ada' })).body
   const others = { tracestate: 'vendor=secret', baggage: 'user=secret' }
@@ -221,7 +128,7 @@ t.test('one trace from the caller through Redis to the provider', async t => {
 })
 
 t.test('a renewal that several wait for, and a request that waits for its turn', async t => {
-  const all = await start(t, collector => ({ ...toCollector(collector), PROVIDER_MAX_CONCURRENCY: '1' }))
+  const all = await start(t, redis, collector => ({ ...toCollector(collector), PROVIDER_MAX_CONCURRENCY: '1' }))
   const { ask, collector, wiretap } = all
   const [ada, bob] = [
     await ask('POST', '/v1/users', { username: 'ada' }),
@@ -282,7 +189,7 @@ t.test('a renewal that several wait for, and a request that waits for its turn',
 })
 
 t.test('a body that comes later than its head is still of the same trace', async t => {
-  const all = await start(t, toCollector)
+  const all = await start(t, redis, toCollector)
   const { collector } = all
   const body = JSON.stringify({ username: 'ada' })
   const head = ['POST /v1/users HTTP/1.1', 'host: a', `authorization: Bearer ${all.apiKey}`, 'connection: close']
@@ -301,7 +208,7 @@ t.test('a body that comes later than its head is still of the same trace', async
 })
 
 t.test('of requests one behind the other on a connection, each has its own trace in its own log line', async t => {
-  const all = await start(t, toCollector)
+  const all = await start(t, redis, toCollector)
   const { wiretap } = all
   let go = () => {}
   const gate = new Promise<void>(resolve => {
@@ -343,7 +250,7 @@ t.test('of requests one behind the other on a connection, each has its own trace
 })
 
 t.test('a trace that the caller does not keep is not sent, and goes on all the same', async t => {
-  const all = await start(t, toCollector)
+  const all = await start(t, redis, toCollector)
   const { ask, collector, wiretap } = all
   await ask('POST', '/v1/users', { username: 'ada' }, { traceparent: traceparent.replace(/01$/, '00') })
   await stop(all)
@@ -353,7 +260,7 @@ t.test('a trace that the caller does not keep is not sent, and goes on all the s
 })
 
 t.test('which are kept is for the sampler to say', async t => {
-  const all = await start(t, collector => ({
+  const all = await start(t, redis, collector => ({
     ...toCollector(collector),
     OTEL_TRACES_SAMPLER: 'parentbased_traceidratio',
     OTEL_TRACES_SAMPLER_ARG: '0',
@@ -363,75 +270,4 @@ t.test('which are kept is for the sampler to say', async t => {
   await ask('GET', '/v1/grants', null, { traceparent })
   await stop(all)
   t.strictSame([...new Set(collector.spans().map(({ traceId }) => traceId))], [CALLERS_TRACE])
-})
-
-t.test('a collector that is away, or says nothing, disturbs nobody', async t => {
-  const nobody = createServer().listen(0, '127.0.0.1')
-  await new Promise(resolve => nobody.once('listening', resolve))
-  const { port } = nobody.address() as { port: number }
-  await new Promise(resolve => nobody.close(resolve))
-  const cases = {
-    'is away': () => ({ OTEL_EXPORTER_OTLP_ENDPOINT: `http://127.0.0.1:${port}` }),
-    'says nothing': (collector: Collector) => {
-      collector.answerWith(0)
-      return toCollector(collector)
-    },
-    refuses: (collector: Collector) => {
-      collector.answerWith(401)
-      return toCollector(collector)
-    },
-  }
-  const ended = Object.entries(cases).map(async ([name, settings]) => {
-    const all = await start(t, settings)
-    const { guid } = (await all.ask('POST', '/v1/users', { username: 'ada' })).body
-    t.match(await all.ask('GET', `/v1/grants/${guid}/token`), { status: 200 }, name)
-    if (name === 'refuses') {
-      await all.gateway.line(/spans cannot be delivered/)
-      t.match((await all.ask('GET', '/metrics')).body, /^htgw_trace_spans_total\{result="dropped"\} [1-9]/m)
-    }
-    // Exit code 0: it was not cut off by its grace.
-    await stop(all)
-    t.notMatch(all.gateway.stdout(), /"level":"(error|fatal)"/)
-    t.ok(linesOf(all).filter(({ msg }) => /spans cannot be delivered/.test(msg)).length <= 1)
-    t.match(all.gateway.stderr(), /^loaded: .*\n$/, 'and nothing else')
-  })
-  await Promise.all(ended)
-})
-
-t.test('without an endpoint nothing of it is there', async t => {
-  const all = await start(t, () => ({ OTEL_TRACES_SAMPLER: 'always_on', OTEL_EXPORTER_OTLP_HEADERS: 'a=b' }))
-  const { ask, wiretap } = all
-  await ask('POST', '/v1/users', { username: 'ada' }, { traceparent })
-  await stop(all)
-  t.strictSame(
-    wiretap.asked.map(({ headers }) => headers.traceparent),
-    [undefined],
-  )
-  t.notMatch(all.gateway.stdout(), 'trace_id')
-  // What prom-client needs, with traces and without.
-  t.equal(all.gateway.stderr(), 'loaded: @opentelemetry/api\n')
-  const traced = await start(t, toCollector)
-  await stop(traced)
-  t.match(traced.gateway.stderr(), /@fastify\/otel,.*@opentelemetry\/sdk-trace/, 'what is loaded is seen')
-})
-
-t.test('dev has traces, too', async t => {
-  const collector = await startCollector(t)
-  const [port, sandboxPort] = [await freePort(), await freePort()]
-  const dev = run(t, ['dev', '--port', String(port), '--sandbox-port', String(sandboxPort)], toCollector(collector))
-  await until(() => dev.stdout().includes('4. What the gateway holds'))
-  const [, key = ''] = /KEY=(\S+)/.exec(dev.stdout()) ?? []
-  const { statusCode } = await request(`http://127.0.0.1:${port}/v1/users`, {
-    method: 'POST',
-    headers: { authorization: `Bearer ${key}`, 'content-type': 'application/json', connection: 'close', traceparent },
-    body: JSON.stringify({ username: 'ada' }),
-  })
-  t.equal(statusCode, 201)
-  dev.kill('SIGTERM')
-  t.equal(await dev.ended(), 0)
-  const server = await theSpan(collector, named('POST /v1/users'))
-  t.match(await theSpan(collector, named('HealthTap create_user')), {
-    traceId: CALLERS_TRACE,
-    parentSpanId: server.spanId,
-  })
 })

@@ -1,6 +1,9 @@
 /** Two replicas that keep tokens in memory: what one changes the other forgets; and a Redis that is away. */
+import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
+import { newCaller } from '../../src/cli/keys.ts'
 import { createKeys } from '../../src/store/redis/keys.ts'
+import { connectedGateways } from '../../src/store/redis/server-facts.ts'
 import { answers, ask, startRedis } from '../support/redis.ts'
 import { type GatewayClient, startStack } from '../support/stack.ts'
 
@@ -75,11 +78,16 @@ t.test('where Redis refuses to let it listen, the log says so, and nothing is ke
   const server = await startRedis()
   t.teardown(server.stop)
   await ask(server.port, 'ACL SETUSER default resetchannels')
-  const { gateway, logged } = await startStack(t, server.url)
+  const { environment, gateway, logged } = await startStack(t, server.url)
   const client = await gateway()
   const { guid } = (await client.send('POST', '/v1/users', { username: 'ada' })).body
   for (let reads = 0; reads < 3; reads += 1) t.match(await tokenOf(client, guid), { status: 200 })
   t.equal(await fromMemory(client), 0)
+  const raw = new Redis(server.url)
+  t.teardown(() => raw.disconnect())
+  const keys = createKeys(environment.REDIS_PREFIX ?? '')
+  t.equal(await connectedGateways(raw, keys), 1, 'who moves grants elsewhere sees it all the same')
+  t.equal(await connectedGateways(raw, createKeys('other')), 0)
   t.ok(logged.some(line => line.includes('redis connection') && line.includes('"warn"')))
   await server.kill('SIGKILL')
   t.match(await tokenOf(client, guid), { status: 503 }, 'nobody knows how it stands')
@@ -111,12 +119,15 @@ t.test(
     const server = await startRedis()
     t.teardown(server.stop)
     const { gateway, environment } = await startStack(t, server.url)
-    const [reader, fresh] = [await gateway(), await gateway()]
+    const narrowed = newCaller('narrowed', ['token:read'])
+    const callers = [...JSON.parse(environment.CALLERS ?? ''), { ...narrowed.entry, scopes: ['member_public'] }]
+    const [reader, fresh] = [await gateway({ CALLERS: JSON.stringify(callers) }), await gateway()]
     await answers(server.port, `PUBSUB NUMSUB ${createKeys(environment.REDIS_PREFIX ?? '').channel}`, /\r\n:2\r\n/)
     const { guid } = (await reader.send('POST', '/v1/users', { username: 'ada' })).body
     const unread = (await reader.send('POST', '/v1/users', { username: 'bob' })).body.guid
     const { body: before } = await tokenOf(reader, guid)
     await server.kill('SIGKILL')
+    t.match(await reader.get(`/v1/grants/${guid}/token`, narrowed.apiKey), { status: 200 }, 'by its scope, too')
     for (let reads = 0; reads < 3; reads += 1) {
       t.match(await tokenOf(reader, guid), { status: 200, body: { access_token: before.access_token } })
     }

@@ -11,6 +11,7 @@ import { readConfig } from '../../src/config.ts'
 import type { DoorAddresses } from '../../src/doors.ts'
 import { createServedGateway } from '../../src/gateway.ts'
 import type { HttpLimits } from '../../src/http-limits.ts'
+import { settingsFor } from './environment.ts'
 
 export interface Answer {
   readonly status: number
@@ -70,11 +71,7 @@ export async function startStack(
   t.teardown(() => rmSync(journal, { recursive: true, force: true }))
   const environment: Record<string, string> = {
     PORT: '0',
-    HEALTHTAP_APP_ID: sandbox.options.appId,
-    HEALTHTAP_APP_SECRET: sandbox.options.appSecret,
-    HEALTHTAP_AUTHORIZE_URL: `${sandbox.options.url}/oauth/authorize`,
-    HEALTHTAP_API_URL: sandbox.options.url,
-    HEALTHTAP_REDIRECT_URIS: sandbox.options.redirectUri,
+    ...settingsFor(sandbox.options),
     REDIS_URL: redisUrl,
     REDIS_PREFIX: `t${process.pid}.${Math.random().toString(36).slice(2)}`,
     ENCRYPTION_KEYS: newEncryptionKey(),

@@ -38,6 +38,7 @@ t.test('a name that is no setting, and is meant for one, is found', async t => {
     AUDIT_KEY_FIEL: '/run/secrets/audit_key',
     PATH: '/usr/bin',
     PORTS: '3000',
+    OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'http://collector:4318/v1/traces',
     REDIS_PORT: 'tcp://10.0.0.2:6379',
   }
   t.strictSame(misspelledIn(environment), [
@@ -45,5 +46,6 @@ t.test('a name that is no setting, and is meant for one, is found', async t => {
     { name: 'HEALTHTAP_TIMEOUT', meant: null },
     { name: 'REQUIRE_STAT', meant: 'REQUIRE_STATE' },
     { name: 'AUDIT_KEY_FIEL', meant: 'AUDIT_KEY_FILE' },
+    { name: 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT', meant: 'OTEL_EXPORTER_OTLP_ENDPOINT' },
   ])
 })

@@ -75,7 +75,7 @@ function sections(
       ]
     }),
     section('redis gateways', async () => {
-      const count = await connectedGateways(client, keys.channel)
+      const count = await connectedGateways(client, keys)
       return named(
         'redis gateways',
         [],

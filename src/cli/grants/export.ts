@@ -77,7 +77,7 @@ export async function exportGrants(
 async function checkNobodyRenews(config: ServeConfig, store: HandoverStore, options: ExportOptions): Promise<void> {
   // First what says plainly that Redis is away.
   await countGrants(store)
-  const gateways = await connectedGateways(store.client, store.keys.channel)
+  const gateways = await connectedGateways(store.client, store.keys)
   if (gateways === null && !options.gatewaysStopped) {
     throw new NotDone(
       'Redis does not let us see whether gateways run on it. Stop them all, then say --gateways-stopped.',

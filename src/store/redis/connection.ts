@@ -73,10 +73,11 @@ function nodeOf(text: string, defaultPort: string): Node | null {
 
 /**
  * Connects in the background. Commands wait for the connection, but not longer than a call does: what was reported failed
- * is not carried out when the connection comes back.
+ * is not carried out when the connection comes back. `connectionName`: as `CLIENT LIST` shows it; absent: none.
  */
-export function connectRedis(address: RedisAddress): RedisClient {
+export function connectRedis(address: RedisAddress, connectionName?: string): RedisClient {
   const options = {
+    ...(connectionName === undefined ? {} : { connectionName }),
     connectTimeout: CONNECT_TIMEOUT_MS,
     // A server that is there and says nothing, or is gone without a farewell: TCP alone would wait for it for minutes.
     socketTimeout: SILENCE_MS,

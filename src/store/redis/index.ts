@@ -47,7 +47,8 @@ export interface RedisStores extends Stores {
 /** Everything in Redis, secrets sealed. Begins to connect at once, and reconnects by itself. */
 export function createRedisStores(options: RedisStoreOptions): RedisStores {
   const { clock, sealer } = options
-  const client = connectRedis(options.address)
+  const keys = createKeys(options.prefix)
+  const client = connectRedis(options.address, keys.connectionName)
   client.on('error', options.onConnectionError)
   const { onCommand, tracing = null } = options
   if (onCommand !== undefined) observeCommands(client, { onCommand, tracing })
@@ -58,7 +59,6 @@ export function createRedisStores(options: RedisStoreOptions): RedisStores {
       () => {},
     )
   })
-  const keys = createKeys(options.prefix)
   const sightings = createSightings(clock, options.mostSightings ?? 0)
   const notices = createNotices(client, {
     channel: keys.channel,

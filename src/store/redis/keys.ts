@@ -41,6 +41,8 @@ export interface Keys {
   recordUnder(key: string): { readonly kind: RecordKind; readonly name: string } | null
   /** Whose grant lies under a key; null: it is no grant. */
   guidUnder(key: string): string | null
+  /** What gateways call their connections. */
+  readonly connectionName: string
   /** Where replicas tell each other what was written; no key, but a channel. */
   readonly channel: string
 }
@@ -91,6 +93,7 @@ export function createKeys(prefix: string): Keys {
       const start = prefix.length + GRANT_AT
       return key.startsWith(':grant:', start) ? key.slice(start + ':grant:'.length) : null
     },
+    connectionName: `${prefix}:gateway`,
     channel: `${prefix}:settled`,
   }
 }

@@ -1,6 +1,7 @@
 import { Redis } from 'ioredis'
 import type { RedisClient } from './connection.ts'
 import { parseInfo, unlessRefused } from './inspection.ts'
+import type { Keys } from './keys.ts'
 
 /** What is true of one master just now, as far as it lets itself be asked: null is what it does not tell. */
 export interface ServerFacts {
@@ -86,15 +87,28 @@ export async function clusterState(client: RedisClient): Promise<string | null> 
   return parseInfo(String(await client.cluster('INFO'))).get('cluster_state') ?? 'unknown'
 }
 
-/** How many gateways listen to each other there; null: the servers do not let us see. */
-export async function connectedGateways(client: RedisClient, channel: string): Promise<number | null> {
+/**
+ * How many gateways listen to each other there; at least one where some are connected that do not, as when they may not
+ * subscribe. null: the servers do not let us see.
+ */
+export async function connectedGateways(
+  client: RedisClient,
+  { channel, connectionName }: Pick<Keys, 'channel' | 'connectionName'>,
+): Promise<number | null> {
   const servers = client instanceof Redis ? [client] : client.nodes('all')
   const counts = await Promise.all(
     servers.map(async server => {
-      const answer = await unlessRefused(server.call('PUBSUB', 'NUMSUB', channel))
-      return answer === null ? null : Number((answer as unknown[])[1] ?? 0)
+      const [listeners, clients] = await Promise.all([
+        unlessRefused(server.call('PUBSUB', 'NUMSUB', channel)),
+        unlessRefused(server.call('CLIENT', 'LIST')),
+      ])
+      if (listeners === null) return null
+      const isNamed = String(clients).includes(` name=${connectionName} `)
+      return { listening: Number((listeners as unknown[])[1] ?? 0), isNamed }
     }),
   )
-  if (counts.includes(null)) return null
-  return counts.reduce<number>((sum, count) => sum + (count ?? 0), 0)
+  const seen = counts.filter(count => count !== null)
+  if (seen.length < counts.length) return null
+  const listening = seen.reduce((sum, count) => sum + count.listening, 0)
+  return Math.max(listening, seen.some(({ isNamed }) => isNamed) ? 1 : 0)
 }

@@ -15,8 +15,11 @@ for index = 2, #KEYS do
   local guid = ARGV[index + 1]
   local score = redis.call('ZSCORE', KEYS[1], guid)
   if score and tonumber(score) <= tonumber(ARGV[1]) then
-    local record = redis.call('GET', KEYS[index])
-    if record then
+    -- Something else than a record, which somebody has put there, must not keep the others from being taken.
+    local record = redis.pcall('GET', KEYS[index])
+    if type(record) == 'table' then
+      redis.call('ZADD', KEYS[1], ARGV[2], guid)
+    elseif record then
       redis.call('ZADD', KEYS[1], ARGV[2], guid)
       taken[#taken + 1] = guid
       taken[#taken + 1] = record
