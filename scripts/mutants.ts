@@ -104,9 +104,9 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'what cannot be stored is not put into the journal',
-    file: RENEWAL,
-    find: '      if (isKept) return\n',
-    replace: '      return\n',
+    file: 'src/broker/journal-entry.ts',
+    find: '    if (isKept) return\n',
+    replace: '    return\n',
   },
   {
     name: 'the journal is not replayed',

@@ -1,4 +1,4 @@
-/** An hour without the provider, 100,000 grants, one replica: what the recovery is like. */
+/** An hour without the provider, 20,000 grants, one replica: what the recovery is like. */
 import t from 'tap'
 import { createBroker } from '../../src/broker/broker.ts'
 import type { Clock } from '../../src/ports/clock.ts'
@@ -12,7 +12,7 @@ import { silentMeter } from '../support/meter.ts'
 import { SeededRandom } from './random.ts'
 import { Schedule } from './schedule.ts'
 
-const GRANTS = 100_000
+const GRANTS = 20_000
 const CONCURRENCY = 32
 const MINUTE_MS = 60_000
 const HOUR_MS = 60 * MINUTE_MS
@@ -103,7 +103,7 @@ t.test('after an hour without the provider: no storm, the soonest first, everybo
   t.ok(firstSecond < 400, `${firstSecond} requests in the first second`)
   t.equal(most, CONCURRENCY, 'never more at once than are allowed')
   const waiting = [...dueAt.values()].filter(atMs => atMs <= upAtMs).length
-  t.ok(waiting > 30_000, `${waiting} were waiting`)
+  t.ok(waiting > GRANTS / 3, `${waiting} were waiting`)
   t.ok(recovery.length >= waiting, 'and all of them were renewed within five minutes')
 
   const triedBefore = new Set(asked.filter(({ atMs }) => atMs < upAtMs).map(({ guid }) => guid))

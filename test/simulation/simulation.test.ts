@@ -6,7 +6,7 @@ import { mutants } from '../../scripts/mutants.ts'
 import { DISASTERS, FAULTS, planOf } from './plan.ts'
 import { type Report, simulate } from './run.ts'
 
-const SEEDS = 300
+const SEEDS = 150
 
 t.test(`${SEEDS} seeds: whatever happens, nobody is lost who need not be`, async t => {
   const hit = new Map<string, number>()
