@@ -40,6 +40,8 @@ type Answer = (Found & { readonly atMs: number }) | { readonly reason: unknown }
 
 /** How long a token may have waited for others. */
 const FRESH_MS = 100
+/** One, one more, and one for whom the second has let wait: a slow store keeps nobody looking for ever. */
+const MOST_LOOKS = 3
 
 export function createBatches(context: Pick<BrokerContext, 'clock' | 'policy'>, lookup: Lookup, reading: Reading) {
   const { clock, policy } = context
@@ -99,10 +101,7 @@ export function createBatches(context: Pick<BrokerContext, 'clock' | 'policy'>, 
     }
 
     let open = admitted
-    let isLast = false
-    while (open.length > 0 && !isLast) {
-      // From then on nobody waits for a renewal any more, so this look is over soon.
-      isLast = clock.now() >= untilMs
+    for (let looks = 0; looks < MOST_LOOKS && open.length > 0; looks += 1) {
       await look(open)
       open = admitted.filter(hasWaited)
     }
