@@ -47,6 +47,9 @@ export interface WorldOptions {
 export async function startWorld(options: WorldOptions = {}): Promise<World> {
   const { isKept = true, tokenLifetimeSeconds = 7200 } = options
   const directory = mkdtempSync(join(tmpdir(), 'htgw-bench-'))
+  const forget = () => rmSync(directory, { recursive: true, force: true })
+  // Also where a part fails.
+  process.once('exit', forget)
   const redis = await startRedis(directory, { isKept })
   const [appId, appSecret] = [newToken(), newToken()]
   const sandbox = await startSandbox(appId, appSecret, tokenLifetimeSeconds)
@@ -79,7 +82,8 @@ export async function startWorld(options: WorldOptions = {}): Promise<World> {
       for (const gateway of gateways) await gateway.stop()
       await sandbox.child.stop()
       await redis.stop()
-      rmSync(directory, { recursive: true, force: true })
+      process.off('exit', forget)
+      forget()
     },
   }
 }

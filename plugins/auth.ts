@@ -32,12 +32,20 @@ export default fp(
       }
     })
 
-    app.addHook('onRequest', async (request, reply) => {
+    app.addHook('onRequest', (request, reply, done) => {
       const { permission } = request.routeOptions.config
-      if (permission === undefined) return
+      if (permission === undefined) return done()
       // RFC 9111, section 5.2.2.5: what a caller is told is kept by nobody on the way, whichever route it is.
       reply.header('cache-control', 'no-store')
-      const caller = await callerOf(request)
+      const caller = callerOf(request)
+      if (!(caller instanceof Promise)) {
+        admit(caller, permission, request, reply)
+        done()
+      } else caller.then(known => admit(known, permission, request, reply)).then(() => done(), done)
+    })
+
+    /** Throws where it may not go on. */
+    function admit(caller: Caller | null, permission: Permission, request: FastifyRequest, reply: FastifyReply): void {
       if (caller === null) throw unauthorized(request, reply)
       // Known also where it is refused: the audit stream says who was.
       request.caller = caller
@@ -47,30 +55,29 @@ export default fp(
       }
       const { guid } = request.params as { guid?: string }
       if (guid !== undefined) checkPerson(caller, guid)
-    })
+    }
 
-    /** A bearer token that is no good is not made good by a certificate beside it. */
-    async function callerOf(request: FastifyRequest): Promise<Caller | null> {
+    /**
+     * At once where it can be told without asking anybody. A bearer token that is no good is not made good by a certificate
+     * beside it.
+     */
+    function callerOf(request: FastifyRequest): Caller | null | Promise<Caller | null> {
       const { authorization } = request.headers
       if (authorization !== undefined) {
         const token = /^Bearer +([\x21-\x7e]+)$/i.exec(authorization)?.[1]
-        return token === undefined ? null : await bearer(token, request)
+        const caller = token === undefined ? null : callers.bearer(token)
+        return caller instanceof Promise ? caller.catch(error => refused(error, request)) : caller
       }
       const socket = request.raw.socket as Partial<TLSSocket>
       const certificate = socket.authorized === true ? socket.getPeerX509Certificate?.() : undefined
       return certificate === undefined ? null : callers.certificate(certificate)
     }
 
-    async function bearer(token: string, request: FastifyRequest): Promise<Caller | null> {
-      try {
-        return await callers.bearer(token)
-      } catch (error) {
-        if (!(error instanceof IssuerUnavailable)) throw error
-        request.log.error({ err: error }, 'a token cannot be verified')
-        const detail =
-          "The keys of this token's issuer cannot be fetched just now, so it cannot be verified. Ask again."
-        throw new Problem('unauthorized', detail, { retryAfterSeconds: 5 })
-      }
+    function refused(error: unknown, request: FastifyRequest): never {
+      if (!(error instanceof IssuerUnavailable)) throw error
+      request.log.error({ err: error }, 'a token cannot be verified')
+      const detail = "The keys of this token's issuer cannot be fetched just now, so it cannot be verified. Ask again."
+      throw new Problem('unauthorized', detail, { retryAfterSeconds: 5 })
     }
   },
   { name: 'auth' },

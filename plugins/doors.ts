@@ -20,11 +20,11 @@ declare module 'fastify' {
 export default fp(
   async (app: FastifyInstance, { doors }: { doors: Doors }) => {
     app.decorate('doors', doors)
-    app.addHook('onRequest', async (request, reply) => {
+    app.addHook('onRequest', (request, reply, done) => {
       const door = doors.of(request.raw)
-      if (door === undefined || request.is404 || request.routeOptions.config.door === door) return
-      reply.callNotFound()
-      return reply
+      const isHere = door === undefined || request.is404 || request.routeOptions.config.door === door
+      if (isHere) done()
+      else reply.callNotFound()
     })
 
     // All listeners stop listening together; what is under way is waited for by the hook after the main one's own.

@@ -21,8 +21,9 @@ export default fp(
       isLeaving = true
       onLeave()
     })
-    app.addHook('onRequest', async (_request, reply) => {
+    app.addHook('onRequest', (_request, reply, done) => {
       if (isLeaving) reply.header('connection', 'close')
+      done()
     })
     app.addHook('preClose', async () => app.leave())
   },

@@ -5,7 +5,7 @@ import { Type } from 'typebox'
 import type { Metrics } from '../src/metrics.ts'
 
 const plugin: FastifyPluginAsyncTypebox<{ metrics: Metrics }> = async (app, { metrics }) => {
-  app.addHook('onResponse', async (request, reply) => {
+  app.addHook('onResponse', (request, reply, done) => {
     metrics.answered({
       method: request.method,
       route: request.is404 ? '' : (request.routeOptions.url ?? ''),
@@ -14,6 +14,7 @@ const plugin: FastifyPluginAsyncTypebox<{ metrics: Metrics }> = async (app, { me
       caller: request.caller?.name ?? '',
       problem: request.problem,
     })
+    done()
   })
 
   app.get(

@@ -6,7 +6,7 @@ import { MAX_URL_LENGTH } from '../src/http-limits.ts'
 
 export default fp(
   async (app: FastifyInstance) => {
-    app.addHook('onRequest', async ({ raw }) => {
+    app.addHook('onRequest', ({ raw }, _reply, done) => {
       if ((raw.url ?? '').length > MAX_URL_LENGTH) {
         const errors = [{ path: 'path', message: `has more than ${MAX_URL_LENGTH} characters` }]
         throw new Problem('validation_failed', 'The address is longer than this service takes.', { errors })
@@ -21,6 +21,7 @@ export default fp(
         const errors = [{ path: 'header/authorization', message: 'has to be given once' }]
         throw new Problem('validation_failed', 'The request shows more than one authorization.', { errors })
       }
+      done()
     })
   },
   { name: 'request-target' },

@@ -21,8 +21,8 @@ export default fp(
     }
 
     app.decorateRequest('answerIsReady', null)
-    app.addHook('onRequest', async (request, reply) => {
-      if (request.caller === null) return
+    app.addHook('onRequest', (request, reply, done) => {
+      if (request.caller === null) return done()
       const { name } = request.caller
       const others = underWay.get(name) ?? 0
       if (others >= maxPerCaller) {
@@ -31,14 +31,22 @@ export default fp(
       }
       underWay.set(name, others + 1)
       // Whoever hangs up does not end the work; and an answer that nobody fetches still takes its room.
-      const awaited = new Set<unknown>(['answer', 'connection'])
-      const over = (what: 'answer' | 'connection') => {
-        if (awaited.delete(what) && awaited.size === 0) leave(name)
+      let isAnswered = false
+      let isClosed = false
+      request.answerIsReady = () => {
+        if (isClosed && !isAnswered) leave(name)
+        isAnswered = true
       }
-      request.answerIsReady = () => over('answer')
-      reply.raw.once('close', () => over('connection'))
+      reply.raw.once('close', () => {
+        if (isAnswered && !isClosed) leave(name)
+        isClosed = true
+      })
+      done()
     })
-    app.addHook('onSend', async request => request.answerIsReady?.())
+    app.addHook('onSend', (request, _reply, payload, done) => {
+      request.answerIsReady?.()
+      done(null, payload)
+    })
   },
   { name: 'under-way', dependencies: ['auth'] },
 )

@@ -61,7 +61,7 @@ export function outcomeView(authorization: Authorization): Static<typeof Authori
 
 /** RFC 3339, whole seconds, never later than the moment itself. */
 export function timeOf(atMs: number): string {
-  return new Date(atMs).toISOString().replace(/\.\d{3}Z$/, 'Z')
+  return `${new Date(atMs).toISOString().slice(0, -'.000Z'.length)}Z`
 }
 
 export function timeOrNull(atMs: number | null): string | null {

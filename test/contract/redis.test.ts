@@ -166,6 +166,28 @@ t.test('something else that stands in the place of a record keeps no other from 
   }
 })
 
+t.test('the soonest are taken, also where most of them lie in one shard', async t => {
+  const { clock, stores } = await open(t)
+  const now = clock.now()
+  const names = Array.from({ length: 6_000 }, (_, index) => guidOf(index))
+  const crowded = names.filter(guid => keys.shardOf(guid) === keys.shardOf(ada)).slice(0, 60)
+  const others = names.filter(guid => keys.shardOf(guid) !== keys.shardOf(ada)).slice(0, 60)
+  t.strictSame([crowded.length, others.length], [60, 60])
+  // 50 of the shard, then one of the others by turns with one of the shard.
+  const byTurns = others.flatMap((guid, index) => [guid, ...crowded.slice(50 + index, 51 + index)])
+  const guids = [...crowded.slice(0, 50), ...byTurns]
+  await Promise.all(
+    guids.map((guid, index) => stores.grants.write(guid, 0, grantOf(guid, now, { dueAtMs: now - 1_000 + index }))),
+  )
+  let taken = 0
+  for (const limit of [1, 20, 40, 59]) {
+    const claimed = await stores.grants.claimDue({ nowMs: now, untilMs: now + 500, limit })
+    t.strictSame(claimed.map(({ record }) => record.guid).sort(), guids.slice(taken, taken + limit).sort(), `${limit}`)
+    taken += limit
+  }
+  t.equal(taken, guids.length)
+})
+
 t.test('a revision that was left by a removed record, and is none, is told too', async t => {
   const { clock, stores, raw } = await open(t)
   const written = await stores.grants.write(ada, 0, grantOf(ada, clock.now()))

@@ -16,6 +16,9 @@ import { ask } from './scripts.ts'
 /** How many names one step of a listing asks Redis for. */
 const SCAN_COUNT = '200'
 
+/** How many more than its share of what is wanted a shard is asked for: most often it then has told enough. */
+const MORE_THAN_SHARE = 2
+
 interface GrantStoreOptions extends RedisShared {
   readonly keys: Keys
   /** A grant's record was met that does not open. */
@@ -55,13 +58,30 @@ export function createRedisGrantStore(options: GrantStoreOptions): GrantStore {
     }
   }
 
-  async function dueIn(shard: string, nowMs: number, limit: number) {
+  async function dueIn(shard: string, nowMs: number, limit: number): Promise<[DueInShard]> {
     const flat = await ask(client, 'zrangebyscore', () =>
       client.zrangebyscore(keys.due(shard), '-inf', nowMs, 'WITHSCORES', 'LIMIT', 0, limit),
     )
-    return Array.from({ length: flat.length / 2 }, (_, index) => {
+    const due = Array.from({ length: flat.length / 2 }, (_, index) => {
       return { shard, guid: flat[2 * index] ?? '', atMs: Number(flat[2 * index + 1]) }
     })
+    return [{ shard, due }]
+  }
+
+  /**
+   * The soonest of all shards together. Each is asked for somewhat more than its share first; then those that may have more of
+   * them, for as many as are wanted: that is rare, since guids lie evenly.
+   */
+  async function soonestDue(nowMs: number, limit: number): Promise<readonly Due[]> {
+    const share = Math.min(limit, 2 * Math.ceil(limit / keys.shards.length) + MORE_THAN_SHARE)
+    const first = await whatAnswers(keys.shards.map(shard => dueIn(shard, nowMs, share)))
+    const soonest = soonestOf(first, limit)
+    const latest = soonest[limit - 1]?.atMs ?? Infinity
+    const cutOff =
+      share < limit ? first.filter(({ due }) => due.length === share && (due.at(-1)?.atMs ?? 0) < latest) : []
+    if (cutOff.length === 0) return soonest
+    const more = await whatAnswers(cutOff.map(({ shard }) => dueIn(shard, nowMs, limit)))
+    return soonestOf([...first.filter(answer => !cutOff.includes(answer)), ...more], limit)
   }
 
   async function claimIn(shard: string, guids: readonly string[], nowMs: number, untilMs: number) {
@@ -133,8 +153,7 @@ export function createRedisGrantStore(options: GrantStoreOptions): GrantStore {
     settled: (guid, signal) => notices.wait(keys.grant(guid), signal),
 
     async claimDue({ nowMs, untilMs, limit }) {
-      const due = await whatAnswers(keys.shards.map(shard => dueIn(shard, nowMs, limit)))
-      const soonest = due.sort((first, second) => first.atMs - second.atMs).slice(0, limit)
+      const soonest = await soonestDue(nowMs, limit)
       const shards = [...new Set(soonest.map(candidate => candidate.shard))]
       const claims = shards.map(shard => {
         const guids = soonest.filter(candidate => candidate.shard === shard).map(candidate => candidate.guid)
@@ -169,6 +188,24 @@ export function createRedisGrantStore(options: GrantStoreOptions): GrantStore {
       return { grants, nextCursor: null }
     },
   }
+}
+
+/** A grant that is due, by its place in the schedule. */
+interface Due {
+  readonly shard: string
+  readonly guid: string
+  readonly atMs: number
+}
+
+/** The soonest first. */
+interface DueInShard {
+  readonly shard: string
+  readonly due: readonly Due[]
+}
+
+function soonestOf(answers: readonly DueInShard[], limit: number): readonly Due[] {
+  const due = answers.flatMap(answer => answer.due)
+  return due.sort((first, second) => first.atMs - second.atMs).slice(0, limit)
 }
 
 /** Shards may lie on servers of their own: one that is away keeps nobody else waiting. Throws where none of them answers. */

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 
 /** Fixed for good: another number would look for every grant in another place. */
 const SHARD_COUNT = 64
@@ -54,7 +54,7 @@ export function createKeys(prefix: string): Keys {
   const shards = Array.from({ length: SHARD_COUNT }, (_, index) => `{s${String(index).padStart(3, '0')}}`)
 
   function shardOf(name: string): string {
-    return shards[createHash('sha256').update(name).digest().readUInt32BE(0) % SHARD_COUNT] ?? ''
+    return shards[hash('sha256', name, 'buffer').readUInt32BE(0) % SHARD_COUNT] ?? ''
   }
 
   function key(shard: string, kind: RecordKind, name: string): string {
@@ -66,14 +66,14 @@ export function createKeys(prefix: string): Keys {
     shardOf,
     grant: guid => key(shardOf(guid), 'grant', guid),
     due: shard => `${prefix}:${shard}:due`,
-    username: username => key(shardOf(username), 'username', createHash('sha256').update(username).digest('base64url')),
+    username: username => key(shardOf(username), 'username', hash('sha256', username, 'base64url')),
     state: state => key(shardOf(state), 'state', state),
     code: exchangeKey => key(shardOf(exchangeKey), 'code', exchangeKey),
     pause: name => key(shardOf(name), 'pause', name),
     census: name => key(shardOf(name), 'census', name),
     count: (name, window) => `${prefix}:${shardOf(name)}:count:${name}:${window}`,
     gone: key => {
-      const digest = createHash('sha256').update(key).digest('base64url')
+      const digest = hash('sha256', key, 'base64url')
       return `${prefix}:${/\{s\d+\}/.exec(key)?.[0]}:gone:${digest}`
     },
     exported: key => `${prefix}:${key.slice(prefix.length + 1).replace(/^(\{s\d{3}\}):/, '$1:exported:')}`,
