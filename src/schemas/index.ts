@@ -216,7 +216,7 @@ export const Problem = Type.Object(
   { $id: 'Problem', description: 'Problem details (RFC 9457).' },
 )
 
-export const TokenResult = Type.Union(
+const TokenResult = Type.Union(
   [
     Type.Object({ guid: Guid, token: ref(AccessToken) }, { additionalProperties: false }),
     Type.Object({ guid: Guid, problem: ref(Problem) }, { additionalProperties: false }),

@@ -33,7 +33,7 @@ export async function account(world: World, operation: Operation | null, made: M
       return
     }
     case 'POST /v1/tokens': {
-      if (!isDone) return
+      if (!isDone || made.body === undefined) return
       const { guids } = made.body as { guids: readonly string[] }
       const { results } = parsed(answer) as { results: readonly { guid: string; token?: { guid: string } }[] }
       const told = results.map(({ guid, token }) => (token === undefined ? guid : token.guid))
