@@ -4,13 +4,17 @@ import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { newAuditKey, newCaller } from '../../src/cli/keys.ts'
+import { readConfig } from '../../src/config.ts'
 import { createKeys } from '../../src/store/redis/keys.ts'
+import { systemClock } from '../../src/system/clock.ts'
 import { inBatches } from '../contract/patience.ts'
+import { grantOf } from '../contract/records.ts'
+import { openRedisStores } from '../contract/redis-stores.ts'
 import { auditLinesIn } from '../support/audit.ts'
 import { overhear } from '../support/places.ts'
 import { until } from '../support/process.ts'
 import { answers, startRedis } from '../support/redis.ts'
-import { type GatewayClient, startStack } from '../support/stack.ts'
+import { type GatewayClient, type Stack, startStack } from '../support/stack.ts'
 
 const redis = await startRedis()
 t.teardown(() => redis.stop())
@@ -33,11 +37,13 @@ async function resultsOf(client: GatewayClient, guids: readonly string[], more: 
 }
 
 /** Grants whose tokens live; HealthTap knows nothing of them. */
-async function connect(client: GatewayClient, guids: readonly string[], scope = 'profile_read'): Promise<void> {
-  await inBatches(guids, guid => {
-    const pair = { access_token: `access-${guid}`, refresh_token: `refresh-${guid}`, expires_in: 7_200, scope }
-    return client.send('PUT', `/v1/grants/${guid}`, pair)
-  })
+async function connect({ environment }: Pick<Stack, 'environment'>, guids: readonly string[]): Promise<void> {
+  const { encryptionKeys: keys, redisPrefix: prefix } = readConfig(environment)
+  const stores = openRedisStores({ url: environment.REDIS_URL ?? '' }, systemClock, { prefix, keys })
+  await inBatches(guids, guid =>
+    stores.grants.write(guid, 0, grantOf(guid, Date.now(), { attempt: null, lastError: null })),
+  )
+  await stores.close()
 }
 
 const names = (count: number, name = 'g') => Array.from({ length: count }, (_, index) => `${name}${index}`)
@@ -83,7 +89,7 @@ t.test('five hundred people: each is answered as by themselves, and each shard i
   const { commands, keys, raw } = await listenTo(t, redis, prefix)
 
   const living = names(465)
-  await connect(writer, living)
+  await connect(stack, living)
   const pairs = await Promise.all(names(11, 'p').map(username => sandbox.grant({ username })))
   const [ended, ...lapsed] = pairs
   for (const { guid, access_token, refresh_token } of pairs) {
@@ -95,7 +101,7 @@ t.test('five hundred people: each is answered as by themselves, and each shard i
   await sandbox.send(`/sandbox/revoke-user/${gone}`, { method: 'POST' })
   t.match(await writer.send('POST', `/v1/grants/${gone}/refresh`, { version: 1 }), { status: 409 })
   const [broken, other] = ['broken', 'other']
-  await connect(writer, [broken, other])
+  await connect(stack, [broken, other])
   await raw.append(keys.grant(broken), 'x')
   const missing = names(500 - living.length - pairs.length - 2, 'missing')
   const renewed = lapsed.map(({ guid }) => guid)
@@ -202,9 +208,10 @@ t.test('what does not fit is refused as a whole, by its place, and nothing is do
 })
 
 t.test('a renewal that is under way is waited for; one that hangs is told of that person alone', async t => {
-  const { gateway, sandbox } = await startStack(t, redis.url, {}, { HEALTHTAP_TIMEOUT_MS: '1000' })
+  const stack = await startStack(t, redis.url, {}, { HEALTHTAP_TIMEOUT_MS: '1000' })
+  const { gateway, sandbox } = stack
   const [client, other] = [await gateway(), await gateway()]
-  await connect(client, ['ada', 'bob'])
+  await connect(stack, ['ada', 'bob'])
   const [slow, hanging] = await Promise.all(['slow', 'hanging'].map(username => sandbox.grant({ username })))
   const guids = ['ada', slow?.guid ?? '', 'bob', hanging?.guid ?? '']
   for (const [one, latency_ms] of [
@@ -229,10 +236,11 @@ t.test('a renewal that is under way is waited for; one that hangs is told of tha
 t.test('Redis is gone: who is in memory is answered, and where nobody is, the request is refused', async t => {
   const server = await startRedis()
   t.teardown(server.stop)
-  const { environment, gateway, logged } = await startStack(t, server.url)
+  const stack = await startStack(t, server.url)
+  const { environment, gateway, logged } = stack
   const [reader, fresh] = [await gateway(), await gateway()]
   await answers(server.port, `PUBSUB NUMSUB ${createKeys(environment.REDIS_PREFIX ?? '').channel}`, /\r\n:2\r\n/)
-  await connect(reader, names(6))
+  await connect(stack, names(6))
   await resultsOf(reader, names(3))
   await server.kill('SIGKILL')
   t.strictSame((await resultsOf(reader, names(6))).map(told), [
@@ -254,14 +262,15 @@ t.test('Redis is gone: who is in memory is answered, and where nobody is, the re
 t.test('a cluster is asked in the same way', async t => {
   const server = await startRedis({ cluster: true })
   t.teardown(server.stop)
-  const { environment, gateway } = await startStack(t, server.url)
-  const [writer, reader] = [await gateway(), await gateway()]
+  const stack = await startStack(t, server.url)
+  const { environment, gateway } = stack
+  const client = await gateway()
   const { commands, keys } = await listenTo(t, server, environment.REDIS_PREFIX ?? '')
   const guids = names(200)
-  await connect(writer, guids)
+  await connect(stack, guids)
   await commands()
   t.strictSame(
-    (await resultsOf(reader, guids)).map(told),
+    (await resultsOf(client, guids)).map(told),
     guids.map(guid => `${guid} 1`),
   )
   t.equal((await commands()).length, new Set(guids.map(keys.shardOf)).size)
