@@ -70,6 +70,8 @@ function storeSuite(t: Test, open: Open): void {
     const guid = guidOf('ada')
     const records = [
       [stores.grants, second.grants, guid, grantOf(guid, clock.now())],
+      // A mark that many who read text take away from its beginning.
+      [stores.grants, second.grants, 'bob', grantOf('bob', clock.now(), { username: '\ufeff'.padEnd(255, 'ü') })],
       [stores.authorizations, second.authorizations, 'st-1', authorizationOf('st-1', expiresAtMs)],
       [stores.exchanges, second.exchanges, 'code-1', exchangeOf(expiresAtMs)],
       [stores.provisionings, second.provisionings, 'ada@example.com', provisioningOf(clock.now())],
