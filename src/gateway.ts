@@ -1,7 +1,7 @@
 /** Puts the parts together: real clock, real provider, Redis or memory, and the app on top. What it opens, it closes. */
 import type { Server } from 'node:https'
 import { createSecureContext } from 'node:tls'
-import { type DestinationStream, type Logger, pino } from 'pino'
+import type { DestinationStream, Logger } from 'pino'
 import { type AppPorts, buildApp } from './app.ts'
 import { auditedEvents } from './audit/events.ts'
 import { type AuditLog, noAudit } from './audit/log.ts'
@@ -24,6 +24,7 @@ import { createRedisStores } from './store/redis/index.ts'
 import { createSealer } from './store/sealing.ts'
 import { systemClock } from './system/clock.ts'
 import { createFileJournal, noJournal } from './system/journal.ts'
+import { Output } from './system/output.ts'
 import { systemRandom } from './system/random.ts'
 import { createSlots } from './system/slots.ts'
 import { contextForCallers } from './tls.ts'
@@ -54,7 +55,7 @@ export interface Gateway {
 /** As `serve` runs it: on Redis, with a journal. `logTo` absent: standard output; `limits` absent: those of production. */
 export async function createServedGateway(
   config: ServeConfig,
-  logTo: DestinationStream = pino.destination({ sync: false }),
+  logTo: DestinationStream = new Output(),
   limits?: HttpLimits,
 ): Promise<ServedGateway> {
   const metrics = createMetrics()
@@ -92,7 +93,7 @@ export async function createServedGateway(
 }
 
 /** On the embedded store: all is gone when the process ends. */
-export async function createEmbeddedGateway(config: Config, logTo?: DestinationStream): Promise<Gateway> {
+export async function createEmbeddedGateway(config: Config, logTo: DestinationStream = new Output()): Promise<Gateway> {
   const metrics = createMetrics()
   const { logger, traces } = await watched(config, metrics, logTo)
   const stores = createMemoryStores(systemClock)
@@ -104,7 +105,7 @@ export async function createEmbeddedGateway(config: Config, logTo?: DestinationS
 async function watched(
   { logLevel, traces: config }: Config,
   { spans: onSpans }: Metrics,
-  logTo?: DestinationStream,
+  logTo: DestinationStream,
 ): Promise<{ logger: Logger; traces: Traces | null }> {
   if (config === null) return { logger: createLogger(logLevel, logTo), traces: null }
   const { logFields, openTraces } = await import('./tracing/open.ts')

@@ -5,7 +5,7 @@ import type { BrokerEvent, Events } from './ports/events.ts'
  * JSON lines. Only what is listed here gets into a line: no headers, no query strings, no bodies, and of an error its kind
  * and where it came from, but not its text, since that may quote what failed. `mixin` gives more fields for each line.
  */
-export function createLogger(level: string, destination?: DestinationStream, mixin?: () => object): Logger {
+export function createLogger(level: string, destination: DestinationStream, mixin?: () => object): Logger {
   return pino(
     {
       level,
@@ -15,7 +15,7 @@ export function createLogger(level: string, destination?: DestinationStream, mix
       serializers: { err: errorView, req: () => undefined, res: () => undefined },
       ...(mixin === undefined ? {} : { mixin }),
     },
-    destination ?? pino.destination({ sync: false }),
+    destination,
   )
 }
 

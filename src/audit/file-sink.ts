@@ -4,7 +4,8 @@ import type { Clock } from '../ports/clock.ts'
 import type { Mark, WrittenLine } from './line.ts'
 import { codeOf, type OnTrouble, type Sink } from './sink.ts'
 
-interface Waiting extends WrittenLine {
+interface Waiting {
+  readonly line: WrittenLine
   readonly bytes: number
   /** It goes into the file that bears the name by then. */
   isAfresh: boolean
@@ -56,7 +57,7 @@ export function createFileSink(options: {
       } catch (error) {
         tell(error as Error)
         if (closing.signal.aborted) break
-        if (waiting.some(line => line.isAfresh)) await leaveFile()
+        if (waiting.some(each => each.isAfresh)) await leaveFile()
         await clock.sleep(RETRY_MS, closing.signal)
       }
     }
@@ -67,7 +68,7 @@ export function createFileSink(options: {
     if (waiting[0]?.isAfresh) await leaveFile()
     file ??= await openFile(path)
     const batch = nextBatch()
-    const buffer = Buffer.from(batch.map(line => line.text).join('')).subarray(torn)
+    const buffer = Buffer.from(batch.map(({ line }) => line.text).join('')).subarray(torn)
     let done = 0
     try {
       while (done < buffer.length) done += (await file.write(buffer, done)).bytesWritten
@@ -79,20 +80,20 @@ export function createFileSink(options: {
   /** At least one line, and none beyond one that belongs into another file. */
   function nextBatch(): readonly Waiting[] {
     let bytes = 0
-    const end = waiting.findIndex((line, index) => {
-      bytes += line.bytes
-      return index > 0 && (line.isAfresh || bytes > BATCH_BYTES)
+    const end = waiting.findIndex((each, index) => {
+      bytes += each.bytes
+      return index > 0 && (each.isAfresh || bytes > BATCH_BYTES)
     })
     return end === -1 ? [...waiting] : waiting.slice(0, end)
   }
 
-  function settle(batch: readonly Waiting[], bytes: number): void {
-    torn = bytes
+  function settle(batch: readonly Waiting[], bytesWritten: number): void {
+    torn = bytesWritten
     let whole = 0
-    for (const line of batch) {
-      if (torn < line.bytes) break
-      torn -= line.bytes
-      waitingBytes -= line.bytes
+    for (const { line, bytes } of batch) {
+      if (torn < bytes) break
+      torn -= bytes
+      waitingBytes -= bytes
       written = line.mark
       whole += 1
     }
@@ -101,7 +102,7 @@ export function createFileSink(options: {
 
   /** A file that cannot be finished is left as it is; what waits for another one does not wait for it. */
   async function leaveFile(): Promise<void> {
-    for (const line of waiting) line.isAfresh = false
+    for (const each of waiting) each.isAfresh = false
     torn = 0
     const left = file
     file = null
@@ -112,7 +113,7 @@ export function createFileSink(options: {
     hasRoom: () => waitingBytes < MOST_WAITING_BYTES,
     write(line) {
       const bytes = Buffer.byteLength(line.text)
-      waiting.push({ ...line, bytes, isAfresh: isReopening })
+      waiting.push({ line, bytes, isAfresh: isReopening })
       waitingBytes += bytes
       isReopening = false
       if (!isPumping) pumping = pump()

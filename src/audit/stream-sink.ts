@@ -3,9 +3,9 @@ import type { Clock } from '../ports/clock.ts'
 import type { Mark } from './line.ts'
 import { codeOf, type OnTrouble, type Sink } from './sink.ts'
 
-/** As pino's own destination: it says when all has been written, and goes on by itself after an error. */
+/** It says when what was written is on its way, and when that has left; and goes on by itself after an error. */
 interface Draining {
-  on(event: 'drain', listener: () => void): void
+  on(event: 'handover' | 'drain', listener: () => void): void
   on(event: 'error', listener: (error: Error) => void): void
   flushSync(): void
 }
@@ -22,6 +22,7 @@ export function createStreamSink(options: {
   const { stream, clock } = options
   const drains = isDraining(stream)
   let last: Mark | null = null
+  let onItsWay: Mark | null = null
   let written: Mark | null = null
   let trouble: string | null = null
   let drained = () => {}
@@ -33,10 +34,13 @@ export function createStreamSink(options: {
   }
 
   if (drains) {
+    stream.on('handover', () => {
+      onItsWay = last
+    })
     stream.on('drain', () => {
-      written = last
+      written = onItsWay
       tell(null)
-      drained()
+      if (written === last) drained()
     })
     stream.on('error', tell)
   }

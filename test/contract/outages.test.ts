@@ -67,8 +67,13 @@ t.test('nor does a master whose sentinels were away', async t => {
   await stores.ping()
   const [master] = deployment.servers as [RedisServer]
   for (const sentinel of deployment.sentinels) await sentinel.kill('SIGSTOP')
+  // One is on its way when the connection breaks.
+  await ask(master.port, 'CLIENT PAUSE 1000 WRITE')
+  const asked = t.rejects(stores.grants.write(ada, 0, grantOf(ada, clock.now())), StoreUnavailable, 'it fails')
+  await answers(master.port, 'CLIENT LIST', /name=htgw:gateway [^\n]*flags=b/)
   await ask(master.port, 'CLIENT KILL TYPE normal')
   await writesInVain(t, stores, clock)
+  await asked
   for (const sentinel of deployment.sentinels) await sentinel.kill('SIGCONT')
   await inTheEnd(t, () => stores.ping())
   t.equal(await firstKeys(master), ':0')

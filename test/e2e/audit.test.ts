@@ -9,6 +9,7 @@ import { verifyAudit } from '../../src/cli/audit.ts'
 import { newAuditKey, newCaller } from '../../src/cli/keys.ts'
 import { auditLinesIn } from '../support/audit.ts'
 import { serveEnvironment } from '../support/environment.ts'
+import { program } from '../support/program.ts'
 import { freePort, startRedis } from '../support/redis.ts'
 
 const run = promisify(execFile)
@@ -21,7 +22,7 @@ const { apiKey, entry } = newCaller('everything', ['*'])
 /** An environment of its own: settings of this machine, and tap's way of counting coverage, stay out. */
 function command(environment: Record<string, string>, args: readonly string[]): string[] {
   const variables = Object.entries(environment).map(([name, value]) => `${name}=${value}`)
-  return ['-i', ...variables, process.execPath, '--import', 'tsx', 'src/main.ts', ...args]
+  return ['-i', ...variables, ...program(), ...args]
 }
 
 function settings(more: Record<string, string> = {}): Record<string, string> {

@@ -2,11 +2,12 @@ import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { promisify } from 'node:util'
 import t from 'tap'
+import { program } from '../support/program.ts'
 import { freePort } from '../support/redis.ts'
 
 const run = promisify(execFile)
 /** An environment of its own: settings of this machine, and tap's way of counting coverage, stay out. */
-const COMMAND = ['-i', `PATH=${process.env.PATH}`, process.execPath, '--import', 'tsx', 'src/main.ts']
+const COMMAND = ['-i', `PATH=${process.env.PATH}`, ...program()]
 
 t.test('the walk-through that `npm run dev` prints works word for word', async t => {
   const [port, sandboxPort] = [await freePort(), await freePort()]

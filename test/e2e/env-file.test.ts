@@ -1,18 +1,16 @@
 /** `.env`: read in development, never in production, and never against the environment. */
 import { execFile } from 'node:child_process'
-import { resolve } from 'node:path'
 import { promisify } from 'node:util'
 import t, { type Test } from 'tap'
+import { program } from '../support/program.ts'
 
 const run = promisify(execFile)
-const TSX = import.meta.resolve('tsx')
-const MAIN = resolve('src/main.ts')
 
 /** What the command says in a folder with this `.env`; every case here ends by a setting that is wrong. */
 async function said(t: Test, envFile: string, command: string, environment: Record<string, string> = {}) {
   const cwd = t.testdir({ '.env': envFile })
   const variables = Object.entries(environment).map(([name, value]) => `${name}=${value}`)
-  const args = ['-i', `PATH=${process.env.PATH}`, ...variables, process.execPath, '--import', TSX, MAIN, command]
+  const args = ['-i', `PATH=${process.env.PATH}`, ...variables, ...program(), command]
   const ended = run('env', args, { cwd }).then(
     () => ({ code: 0, stderr: '' }),
     ({ code, stderr }) => ({ code, stderr }),

@@ -6,6 +6,7 @@ import { createInterface } from 'node:readline'
 import t, { type Test } from 'tap'
 import { newCaller } from '../../src/cli/keys.ts'
 import { serveEnvironment } from '../support/environment.ts'
+import { program } from '../support/program.ts'
 import { requestRaw } from '../support/raw.ts'
 import { startRedis } from '../support/redis.ts'
 
@@ -15,7 +16,7 @@ t.teardown(() => redis.stop())
 function serve(t: Test, more: Record<string, string>): ChildProcess {
   const settings = serveEnvironment(t, redis.url, newCaller('all', ['*']).entry, { PORT: '0', ...more })
   const variables = Object.entries(settings).map(([name, value]) => `${name}=${value}`)
-  const command = ['-i', ...variables, process.execPath, '--import', 'tsx', 'src/main.ts', 'serve']
+  const command = ['-i', ...variables, ...program(), 'serve']
   const child = spawn('env', command, { stdio: ['ignore', 'pipe', 'pipe'] })
   t.teardown(() => child.kill('SIGKILL'))
   return child

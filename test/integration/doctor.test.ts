@@ -15,6 +15,7 @@ import { encryptionKeys } from '../../src/settings/forms.ts'
 import { systemClock } from '../../src/system/clock.ts'
 import { openRedisStores } from '../contract/redis-stores.ts'
 import { knownGrant } from '../support/key-drill.ts'
+import { program } from '../support/program.ts'
 import { answers, ask, freePort, type RedisServer, startRedis } from '../support/redis.ts'
 import { startCluster, startSentinels } from '../support/redis-deployments.ts'
 import { startStack } from '../support/stack.ts'
@@ -333,7 +334,7 @@ t.test('as a command: exit 0, 1 and 2', async t => {
     const variables = Object.entries({ ...environment, PATH: process.env.PATH ?? '', ...more }).map(pair =>
       pair.join('='),
     )
-    const argv = ['-i', ...variables, process.execPath, '--import', 'tsx', 'src/main.ts', 'doctor', ...args]
+    const argv = ['-i', ...variables, ...program(), 'doctor', ...args]
     const run = promisify(execFile)('env', argv)
     return await run.then(
       ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),

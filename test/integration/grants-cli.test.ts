@@ -19,6 +19,7 @@ import { guidOf } from '../contract/records.ts'
 import { openRedisStores } from '../contract/redis-stores.ts'
 import { selfSigned } from '../support/certificates.ts'
 import { knownGrant, putKnown } from '../support/key-drill.ts'
+import { program } from '../support/program.ts'
 import { freePort, startRedis } from '../support/redis.ts'
 import { startStack } from '../support/stack.ts'
 
@@ -284,7 +285,7 @@ t.test('as commands: the key from a file, TLS, pipes, exit codes', async t => {
   const command = async (args: readonly string[], variables: Record<string, string> = {}) => {
     const environment = { PATH: process.env.PATH ?? '', NODE_EXTRA_CA_CERTS: pair.certFile, ...variables }
     const settings = Object.entries(environment).map(entry => entry.join('='))
-    const argv = ['-i', ...settings, process.execPath, '--import', 'tsx', 'src/main.ts', 'grants', ...args]
+    const argv = ['-i', ...settings, ...program(), 'grants', ...args]
     return await promisify(execFile)('env', argv).then(
       ({ stdout, stderr }) => ({ code: 0, stdout, stderr }),
       ({ code, stdout, stderr }) => ({ code, stdout, stderr }),

@@ -24,6 +24,7 @@ import {
   storesOf,
   TAKE,
 } from '../support/moving.ts'
+import { program } from '../support/program.ts'
 import { startRedis } from '../support/redis.ts'
 import { startStack } from '../support/stack.ts'
 import { startProxy } from '../support/tcp-proxy.ts'
@@ -101,7 +102,7 @@ async function killedHalfWay(
   })
   const settings = { ...environment, PATH: process.env.PATH, REDIS_URL: `redis://127.0.0.1:${port}` }
   const argv = ['-i', ...Object.entries(settings).map(pair => pair.join('='))]
-  child = spawn('env', [...argv, process.execPath, '--import', 'tsx', 'src/main.ts', 'grants', ...args])
+  child = spawn('env', [...argv, ...program(), 'grants', ...args])
   t.strictSame(await once(child, 'exit'), [null, 'SIGKILL'])
 }
 

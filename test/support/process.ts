@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Test } from 'tap'
+import { program } from './program.ts'
 
 export interface Running {
   readonly pid: number
@@ -28,8 +29,10 @@ export function run(
 ): Running {
   const variables = Object.entries({ PATH: process.env.PATH ?? '', ...environment })
   const settings = variables.map(([name, value]) => `${name}=${value}`)
-  const program = [process.execPath, '--import', 'tsx', ...preload, 'src/main.ts', ...command]
-  const child = spawn('env', ['-i', ...settings, ...program], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const [node, main] = program()
+  const loader = preload.length === 0 ? [] : ['--import', 'tsx']
+  const argv = [node, ...loader, ...preload, main, ...command]
+  const child = spawn('env', ['-i', ...settings, ...argv], { stdio: ['ignore', 'pipe', 'pipe'] })
   const closed = once(child, 'close')
   let [stdout, stderr, isOver] = ['', '', false]
   child.stdout.on('data', chunk => {

@@ -2,10 +2,10 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import type { Test } from 'tap'
+import { program } from './program.ts'
 
 /** An environment of its own: settings of this machine, and tap's way of counting coverage, stay out. */
 const COMMAND = ['-i', `PATH=${process.env.PATH}`]
-const SERVE = [process.execPath, '--import', 'tsx', 'src/main.ts', 'serve']
 
 export interface Served {
   readonly process: ChildProcess
@@ -19,7 +19,7 @@ export interface Served {
 /** Resolves when it is ready. */
 export async function startServe(t: Test, environment: Record<string, string>): Promise<Served> {
   const settings = Object.entries(environment).map(([name, value]) => `${name}=${value}`)
-  const serve = spawn('env', [...COMMAND, ...settings, ...SERVE], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const serve = spawn('env', [...COMMAND, ...settings, ...program(), 'serve'], { stdio: ['ignore', 'pipe', 'inherit'] })
   t.teardown(() => serve.kill('SIGKILL'))
   const lines = createInterface({ input: serve.stdout })
 

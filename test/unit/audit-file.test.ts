@@ -1,13 +1,13 @@
 import { mkdirSync, readFileSync, renameSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { Writable } from 'node:stream'
-import { pino } from 'pino'
 import t from 'tap'
 import { createFileSink } from '../../src/audit/file-sink.ts'
 import { createAuditLog } from '../../src/audit/log.ts'
 import type { Sink } from '../../src/audit/sink.ts'
 import { createStreamSink } from '../../src/audit/stream-sink.ts'
 import { lastLineOf } from '../../src/audit/tail.ts'
+import { Output } from '../../src/system/output.ts'
 import { auditLinesIn, closedStream, faultsOf, markOf, newKeys, readToken, verify } from '../support/audit.ts'
 import { ManualClock } from '../support/clock.ts'
 
@@ -193,7 +193,7 @@ t.test('standard output', async t => {
   t.strictSame(faultsOf(verify([keys], [auditLinesIn(texts.join(''))])), [])
 
   const path = `${t.testdir()}/out`
-  const destination = pino.destination({ dest: path, sync: false })
+  const destination = new Output(path)
   const { log, sink } = open(destination)
   readToken(log, 1)
   t.equal(sink.written(), null, 'not before it is out')
@@ -202,12 +202,11 @@ t.test('standard output', async t => {
   t.strictSame(faults(path), [])
 
   const told: unknown[] = []
-  const device = pino.destination({ dest: FULL, sync: false })
+  const device = new Output(FULL)
   const full = open(device, told)
   while (full.log.trouble() === null) await new Promise(resolve => setImmediate(resolve))
   readToken(full.log, 1)
   t.equal(full.log.trouble(), 'ENOSPC')
   t.equal(told.length, 1)
   t.equal(await full.log.close(), 0)
-  device.destroy()
 })

@@ -23,8 +23,8 @@ const CONNECT_TIMEOUT_MS = 2_000
 const RECONNECT_LONGEST_MS = 1_000
 /** As long as a call waits at most: nobody is interested in a later answer. */
 const SILENCE_MS = 2_000
-/** Shorter than a call waits, so that a command is gone before its caller is. */
-const LONGEST_WAIT_MS = 1_000
+/** So short that a command is gone before its caller is, also one that waits twice: for those before it, and by itself. */
+const LONGEST_WAIT_MS = 900
 /** How often a server that is still reading its file is asked whether it is done. */
 const LOADING_RETRY_MS = 500
 /** ioredis prints a line to stderr each time a sentinel is not there. */
@@ -128,12 +128,27 @@ function credentialsOf({ username, password }: Auth): { username?: string; passw
   }
 }
 
-/** ioredis keeps commands for as long as there is no connection; here they fail while their callers still wait. */
+/** What ioredis has of commands that nobody has answered yet. */
+interface Queues {
+  /** Those that came while there was no connection. */
+  flushQueue(error: Error, which: { commandQueue: boolean }): void
+  /** Those that the connection before was asked for: it would ask the next one for them, however long that takes. */
+  prevCommandQueue?: { shift(): { command: { reject(error: Error): void } } | undefined } | null
+}
+
+/**
+ * ioredis keeps commands for as long as there is no connection; here they fail while their callers still wait. Those that have gone
+ * out already too: what came after them in a pipeline waits for them.
+ */
 function givesUpWaiting<Client extends RedisClient>(client: Client): Client {
-  const queue = client as unknown as { flushQueue(error: Error, which: { commandQueue: boolean }): void }
+  const queues = client as unknown as Queues
   const giveUp = () => {
     if (client.status === 'ready') return
-    queue.flushQueue(Object.assign(new Error(), { code: 'NO_CONNECTION' }), { commandQueue: false })
+    const error = Object.assign(new Error(), { code: 'NO_CONNECTION' })
+    for (let sent = queues.prevCommandQueue?.shift(); sent !== undefined; sent = queues.prevCommandQueue?.shift()) {
+      sent.command.reject(error)
+    }
+    queues.flushQueue(error, { commandQueue: false })
   }
   let timer: NodeJS.Timeout | undefined
   client.on('connecting', () => {

@@ -12,11 +12,13 @@ import { startDriven } from '../../sandbox/driver.ts'
 import { newCaller, newEncryptionKey } from '../../src/cli/keys.ts'
 import { settingsFor } from '../support/environment.ts'
 import { manual } from '../support/manual.ts'
+import { program } from '../support/program.ts'
 import { answers, freePort } from '../support/redis.ts'
 import { type Served, startServe } from '../support/serve.ts'
 
 const run = promisify(execFile)
 const { apiKey, entry } = newCaller('everything', ['*'])
+const [node, main] = program()
 const page = manual('docs/operations.md')
 
 /** One machine with a Redis, a gateway, and a shell in which the page's commands mean these. */
@@ -86,11 +88,11 @@ async function startMachine(t: Test, rotation: 'instant' | 'on_use') {
     `systemctl() { "$NODE" -e 'fetch(process.argv[1]).then(answer => process.exit(answer.ok ? 0 : 1))' "http://127.0.0.1:${port}/$1/$2"; }`,
     // Who runs it here is who runs Redis here.
     'runuser() { shift 3; "$@"; }',
-    'npx() { shift; "$NODE" --import tsx src/main.ts "$@"; }',
+    'npx() { shift; "$NODE" "$MAIN" "$@"; }',
     'set -euo pipefail',
   ]
   async function shell(blocks: readonly string[]): Promise<string> {
-    const env = { PATH: process.env.PATH, NODE: process.execPath, ...environment }
+    const env = { PATH: process.env.PATH, NODE: node, MAIN: main, ...environment }
     const asked = { GATEWAY_URL: gateway?.url ?? '', GATEWAY_API_KEY: apiKey }
     const script = [...words, ...blocks].join('\n')
     const { stdout } = await run('bash', ['-c', script], { env: { ...env, ...asked } })

@@ -11,12 +11,14 @@ import t, { type Test } from 'tap'
 import { startDriven } from '../../sandbox/driver.ts'
 import { newCaller, newEncryptionKey } from '../../src/cli/keys.ts'
 import { manual } from '../support/manual.ts'
+import { program } from '../support/program.ts'
 import { startRedis } from '../support/redis.ts'
 import { type Served, startServe } from '../support/serve.ts'
 
 const run = promisify(execFile)
 const { apiKey, entry } = newCaller('everything', ['*'])
 
+const [node, main] = program()
 const page = manual('docs/secrets.md')
 
 /** Somebody else's, as the files of a service are for who changes them. Who is not root can make only files of their own. */
@@ -67,12 +69,12 @@ async function startFleet(t: Test) {
     page.setUp('SECRETS='),
     `SECRETS=${dir}`,
     `reload() { "$NODE" -e 'fetch("http://127.0.0.1:${port}").then(answer => answer.text())'; }`,
-    'npx() { shift; "$NODE" --import tsx src/main.ts "$@"; }',
+    'npx() { shift; "$NODE" "$MAIN" "$@"; }',
     'set -euo pipefail',
   ]
   /** Variables live on from block to block, as in a terminal. */
   async function shell(blocks: readonly string[], variables: Record<string, string> = {}): Promise<string> {
-    const env = { PATH: process.env.PATH, NODE: process.execPath, JOURNAL_DIR: dir, ...environment }
+    const env = { PATH: process.env.PATH, NODE: node, MAIN: main, JOURNAL_DIR: dir, ...environment }
     const { stdout } = await run('bash', ['-c', [...words, ...blocks].join('\n')], { env: { ...env, ...variables } })
     return stdout
   }
