@@ -1,12 +1,13 @@
 /**
- * A line in the audit stream for each request that a route declares it for, written before the answer goes out: who hangs
- * up before it comes has done what they asked for all the same.
+ * A line in the audit stream for each request that a route declares it for, or for each of those whom it is about, written before
+ * the answer goes out: who hangs up before it comes has done what they asked for all the same.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { RequestEvent } from '../src/audit/line.ts'
 import type { AuditLog } from '../src/audit/log.ts'
 import type { Caller } from '../src/callers/caller.ts'
+import type { Problem } from '../src/errors.ts'
 import type { Secret } from '../src/ports/secret.ts'
 
 declare module 'fastify' {
@@ -17,6 +18,8 @@ declare module 'fastify' {
   interface FastifyRequest {
     /** What is answered, for the audit stream; null: nothing but what the path names. */
     audited: Audited | null
+    /** What is answered of each of many, in a line of its own; null: `audited` is all there is. */
+    auditedEach: readonly Audited[] | null
   }
 }
 
@@ -25,11 +28,14 @@ export interface Audited {
   readonly version?: number
   /** Given where a token is handed out, or taken in. */
   readonly accessToken?: Secret
+  /** Why this one of many is not answered, although the request is. */
+  readonly problem?: Problem
 }
 
 export default fp(
   async (app: FastifyInstance, options: { audit: Pick<AuditLog, 'record'> }) => {
     app.decorateRequest('audited', null)
+    app.decorateRequest('auditedEach', null)
 
     app.addHook('onRoute', route => {
       if (route.url.startsWith('/v1') && route.config?.audit === undefined) {
@@ -39,7 +45,11 @@ export default fp(
 
     app.addHook('onSend', (request, reply, payload, done) => {
       const event = request.routeOptions.config.audit
-      if (event !== undefined) options.audit.record({ event, ...factsOf(request, reply) })
+      if (event !== undefined) {
+        for (const audited of request.auditedEach ?? [request.audited]) {
+          options.audit.record({ event, ...factsOf(request, reply, audited) })
+        }
+      }
       done(null, payload)
     })
   },
@@ -47,8 +57,9 @@ export default fp(
 )
 
 /** Nothing of a query string or a body, and of a path what has the form of a guid. */
-function factsOf(request: FastifyRequest, reply: FastifyReply) {
-  const { audited, caller, problem } = request
+function factsOf(request: FastifyRequest, reply: FastifyReply, audited: Audited | null) {
+  const { caller, problem } = request
+  const own = problem === null ? audited?.problem : undefined
   return {
     by: request.routeOptions.config.permission === undefined ? ('browser' as const) : ('caller' as const),
     caller: whoIs(caller),
@@ -57,8 +68,8 @@ function factsOf(request: FastifyRequest, reply: FastifyReply) {
     // Not where it was refused in the end: then nobody was given it.
     accessToken: problem === null ? audited?.accessToken : undefined,
     requestId: request.id,
-    outcome: problem ?? ('ok' as const),
-    status: reply.statusCode,
+    outcome: problem ?? own?.code ?? ('ok' as const),
+    status: own?.status ?? reply.statusCode,
     remote: request.ip,
   }
 }

@@ -13,6 +13,7 @@ const plugin: FastifyPluginAsyncTypebox<{ metrics: Metrics }> = async (app, { me
       seconds: reply.elapsedTime / 1000,
       caller: request.caller?.name ?? '',
       problem: request.problem,
+      within: request.problem === null ? request.auditedEach?.flatMap(({ problem }) => problem?.code ?? []) : undefined,
     })
     done()
   })

@@ -1,9 +1,11 @@
 /** Whatever goes wrong is answered as problem+json (RFC 9457), and says nothing that was not meant to be said. */
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import type { Static } from 'typebox'
 import { recordUnreadable } from '../src/broker/context.ts'
 import { PROBLEMS, Problem, type ProblemCode } from '../src/errors.ts'
 import { RecordUnreadable, StoreUnavailable } from '../src/ports/store.ts'
+import type { Problem as ProblemSchema } from '../src/schemas/index.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -17,11 +19,7 @@ const STORE_RETRY_SECONDS = 1
 export default fp(
   async (app: FastifyInstance) => {
     app.decorateRequest('problem', null)
-    app.setErrorHandler((error: FastifyError, request, reply) => {
-      const problem = problemFrom(error)
-      if (problem.code === 'internal_error') request.log.error({ err: error }, 'internal error')
-      return sendProblem(request, reply, problem)
-    })
+    app.setErrorHandler((error: FastifyError, request, reply) => sendProblem(request, reply, toldOf(request, error)))
     app.setNotFoundHandler((request, reply) => {
       const detail = 'There is no such route. The routes are listed at /docs.'
       return sendProblem(request, reply, new Problem('not_found', detail))
@@ -37,21 +35,33 @@ export function sendProblem(request: FastifyRequest, reply: FastifyReply, proble
     .code(problem.status)
     .header('cache-control', 'no-store')
     .type('application/problem+json')
-    .send({
-      type: `urn:healthtap-gateway:problem:${problem.code}`,
-      title: PROBLEMS[problem.code].title,
-      status: problem.status,
-      detail: problem.message,
-      code: problem.code,
-      request_id: request.id,
-      ...(problem.errors === undefined ? {} : { errors: problem.errors }),
-      ...(problem.upstream === undefined || Object.keys(problem.upstream).length === 0
-        ? {}
-        : { upstream: problem.upstream }),
-    })
+    .send(membersOf(request, problem))
 }
 
-export function problemFrom(error: FastifyError): Problem {
+/** RFC 9457, section 3. How long to wait is for a header to say, or for who has none. */
+export function membersOf(request: FastifyRequest, problem: Problem): Static<typeof ProblemSchema> {
+  return {
+    type: `urn:healthtap-gateway:problem:${problem.code}`,
+    title: PROBLEMS[problem.code].title,
+    status: problem.status,
+    detail: problem.message,
+    code: problem.code,
+    request_id: request.id,
+    ...(problem.errors === undefined ? {} : { errors: [...problem.errors] }),
+    ...(problem.upstream === undefined || Object.keys(problem.upstream).length === 0
+      ? {}
+      : { upstream: problem.upstream }),
+  }
+}
+
+/** What a failure is called towards callers; what they are not told is logged. */
+export function toldOf(request: FastifyRequest, error: FastifyError): Problem {
+  const problem = problemFrom(error)
+  if (problem.code === 'internal_error') request.log.error({ err: error }, 'internal error')
+  return problem
+}
+
+function problemFrom(error: FastifyError): Problem {
   if (error instanceof Problem) return error
   if (error instanceof StoreUnavailable) {
     const detail = 'The store cannot be reached just now. Nothing was lost: ask again.'

@@ -6,13 +6,20 @@ import { Problem } from '../src/errors.ts'
 import type { RateLimits, Refusal } from '../src/limits/rate-limits.ts'
 import { GUID_PATTERN } from '../src/schemas/index.ts'
 
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** The route counts by itself, since what is to be counted stands in the body. */
+    countsItself?: boolean
+  }
+}
+
 const GUID = new RegExp(GUID_PATTERN)
 
 export default fp(
   async (app: FastifyInstance, { limits }: { limits: RateLimits }) => {
-    app.addHook('onRequest', ({ caller, params }, _reply, done) => {
-      const refusal = caller === null ? null : limits.refuse(caller, guidOf(params))
-      if (caller !== null && refusal !== null) throw problemOf(refusal, caller)
+    app.addHook('onRequest', ({ caller, params, routeOptions }, _reply, done) => {
+      const isCounted = caller !== null && routeOptions.config.countsItself !== true
+      if (isCounted) refuse(caller, limits.refuse(caller, guidOf(params)))
       done()
     })
     app.addHook('onClose', async () => limits.close())
@@ -20,12 +27,16 @@ export default fp(
   { name: 'rate-limit', dependencies: ['auth'] },
 )
 
-function problemOf({ of, retryAfterSeconds }: Refusal, caller: Caller): Problem {
+/** Throws `rate_limited`, unless there is nothing to refuse. `count`: how many were asked for at once. */
+export function refuse(caller: Caller, refusal: Refusal | null, count = 1): void {
+  if (refusal === null) return
+  const { of, retryAfterSeconds, most } = refusal
   const detail =
     of === 'caller'
       ? `The caller ${caller.name} asks more often than it may, or its replicas together do.`
       : 'This guid is asked about more often than it may be, by all callers together.'
-  return new Problem('rate_limited', `${detail} Keep tokens until their rotates_at.`, { retryAfterSeconds })
+  const advice = count > most ? `It may ask for ${most} at once at most.` : 'Keep tokens until their rotates_at.'
+  throw new Problem('rate_limited', `${detail} ${advice}`, { retryAfterSeconds })
 }
 
 /** null: the route has none, or what stands there is none, which its schema refuses. */

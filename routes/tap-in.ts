@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyError, FastifyReply } from 'fastify'
 import { Type } from 'typebox'
-import { problemFrom } from '../plugins/problem.ts'
+import { toldOf } from '../plugins/problem.ts'
 import { Problem, type ProblemCode } from '../src/errors.ts'
 import { Secret } from '../src/ports/secret.ts'
 import type { RouteOptions } from './options.ts'
@@ -18,11 +18,7 @@ const tapIn: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker }) =
       // Who only asks for the headers, as link scanners do, does not spend a code.
       exposeHeadRoute: false,
       attachValidation: true,
-      errorHandler: (error: FastifyError, request, reply) => {
-        const problem = problemFrom(error)
-        if (problem.code === 'internal_error') request.log.error({ err: error }, 'internal error')
-        return showProblem(reply, problem)
-      },
+      errorHandler: (error: FastifyError, request, reply) => showProblem(reply, toldOf(request, error)),
       schema: {
         operationId: 'tapInCallback',
         tags: ['Tap-in'],

@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { checkScope } from '../src/callers/reach.ts'
 import { problemAnswers } from '../src/schemas/answers.ts'
-import { AccessToken, Guid, ref, Seconds, Version } from '../src/schemas/index.ts'
+import { AccessToken, Guid, MinTtl, ref, Version } from '../src/schemas/index.ts'
 import type { RouteOptions } from './options.ts'
 import { accessTokenView, auditedToken } from './views.ts'
 
@@ -20,11 +20,7 @@ const tokens: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
         params: Type.Object({ guid: Guid }),
         querystring: Type.Object(
           {
-            min_ttl: Type.Optional({
-              ...Seconds,
-              description:
-                'Least seconds it has to live; default: `TOKEN_MIN_TTL_SECONDS`. Granted up to nine tenths of what a new token lives; a wish beyond a whole lifetime cannot be met and counts as none.',
-            }),
+            min_ttl: Type.Optional(MinTtl),
           },
           { additionalProperties: false },
         ),

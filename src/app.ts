@@ -27,6 +27,7 @@ import authorizations from '../routes/authorizations.ts'
 import grants from '../routes/grants.ts'
 import overview from '../routes/overview.ts'
 import tapIn from '../routes/tap-in.ts'
+import tokenBatches from '../routes/token-batches.ts'
 import tokens from '../routes/tokens.ts'
 import users from '../routes/users.ts'
 import type { AuditLog } from './audit/log.ts'
@@ -125,14 +126,13 @@ export async function buildApp(config: Config, ports: AppPorts, limits: HttpLimi
   await app.register(audit, { audit: ports.audit })
   await app.register(auth, { callers: ports.callers })
   await app.register(underWay, { maxPerCaller: config.maxConcurrentPerCaller })
-  await app.register(rateLimit, {
-    limits: createRateLimits({
-      clock: ports.clock,
-      shared: ports.counts,
-      perCaller: config.rateLimitPerCaller,
-      perGuid: config.rateLimitPerGuid,
-    }),
+  const rateLimits = createRateLimits({
+    clock: ports.clock,
+    shared: ports.counts,
+    perCaller: config.rateLimitPerCaller,
+    perGuid: config.rateLimitPerGuid,
   })
+  await app.register(rateLimit, { limits: rateLimits })
   await app.register(swagger, { version: VERSION })
   await app.register(operatorsConsole)
   for (const schema of [...sharedSchemas, Overview]) app.addSchema(schema)
@@ -175,6 +175,7 @@ export async function buildApp(config: Config, ports: AppPorts, limits: HttpLimi
   })
   await app.register(tapIn, options)
   await app.register(tokens, options)
+  await app.register(tokenBatches, { ...options, limits: rateLimits })
   await app.register(users, options)
 
   app.addHook('onReady', () => broker.start())

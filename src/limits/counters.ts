@@ -19,8 +19,11 @@ interface Window {
 }
 
 export interface Counters {
-  /** Counts one request, if it is within `limit` for each window; else milliseconds until it would be. */
-  take(name: string, limit: number, nowMs: number): number
+  /**
+   * Counts so many requests, if all of them are within `limit` for each window; else none, and it returns milliseconds until they
+   * would be, or as many as ever can be.
+   */
+  take(name: string, limit: number, nowMs: number, count?: number): number
   hasChanges(): boolean
   /** Up to `most` names, with what the others do not know yet. */
   changes(most: number): readonly CountChange[]
@@ -67,13 +70,13 @@ export function createCounters(maxNames: number): Counters {
   }
 
   return {
-    take(name, limit, nowMs) {
+    take(name, limit, nowMs, count = 1) {
       turnTo(Math.floor(nowMs / WINDOW_MS))
       const elapsedMs = Math.max(0, nowMs - current.number * WINDOW_MS)
       const usage = { current: totalOf(current, name), before: totalOf(before, name), elapsedMs }
-      const wait = waitMs(usage, limit)
-      if (wait > 0) return wait
-      countOf(current, name).own += 1
+      const wait = waitMs(usage, limit, count)
+      if (wait > 0 || count > limit) return Math.max(1, wait)
+      countOf(current, name).own += count
       current.changed.add(name)
       return 0
     },

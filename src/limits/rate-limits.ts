@@ -19,12 +19,22 @@ export interface RateLimitOptions {
 
 export interface Refusal {
   readonly of: 'caller' | 'guid'
+  /** Where there were too many at once for ever: until as many as can be are let through. */
   readonly retryAfterSeconds: number
+  /** As many at once as ever can be. */
+  readonly most: number
 }
+
+/** As far as it matters here. */
+type Asking = { readonly name: string; readonly rateLimit: number | null }
 
 export interface RateLimits {
   /** Counts a request about a guid (null: about none); null: it is within the limits. */
-  refuse(caller: { readonly name: string; readonly rateLimit: number | null }, guid: string | null): Refusal | null
+  refuse(caller: Asking, guid: string | null): Refusal | null
+  /** Counts so many requests of a caller, all of them or none; null: they are within its limit. */
+  refuseCaller(caller: Asking, count: number): Refusal | null
+  /** Counts a request about a guid alone. */
+  refuseGuid(guid: string): Refusal | null
   /** Tells nobody anything any more. */
   close(): void
 }
@@ -42,12 +52,21 @@ export function createRateLimits({ clock, shared, perCaller, perGuid }: RateLimi
   const closing = new AbortController()
   let isTelling = shared === null
 
-  function take(name: string, perSecond: number): number | null {
+  function take(of: Refusal['of'], name: string, perSecond: number, count: number): Refusal | null {
     if (perSecond === 0) return null
-    const wait = counters.take(name, (perSecond * WINDOW_MS) / 1000, clock.now())
-    if (wait > 0) return Math.max(1, Math.ceil(wait / 1000))
+    const most = (perSecond * WINDOW_MS) / 1000
+    const wait = counters.take(`${of}:${name}`, most, clock.now(), count)
+    if (wait > 0) return { of, retryAfterSeconds: Math.max(1, Math.ceil(wait / 1000)), most }
     if (!isTelling) void tell()
     return null
+  }
+
+  function refuseCaller({ name, rateLimit }: Asking, count: number): Refusal | null {
+    return take('caller', name, rateLimit ?? perCaller, count)
+  }
+
+  function refuseGuid(guid: string): Refusal | null {
+    return take('guid', guid, perGuid, 1)
   }
 
   /** Goes on until there is nothing new. */
@@ -69,12 +88,9 @@ export function createRateLimits({ clock, shared, perCaller, perGuid }: RateLimi
   }
 
   return {
-    refuse(caller, guid) {
-      const ofCaller = take(`caller:${caller.name}`, caller.rateLimit ?? perCaller)
-      if (ofCaller !== null) return { of: 'caller', retryAfterSeconds: ofCaller }
-      const ofGuid = guid === null ? null : take(`guid:${guid}`, perGuid)
-      return ofGuid === null ? null : { of: 'guid', retryAfterSeconds: ofGuid }
-    },
+    refuse: (caller, guid) => refuseCaller(caller, 1) ?? (guid === null ? null : refuseGuid(guid)),
+    refuseCaller,
+    refuseGuid,
     close: () => closing.abort(),
   }
 }

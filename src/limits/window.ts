@@ -11,9 +11,12 @@ export interface Usage {
   readonly elapsedMs: number
 }
 
-/** Milliseconds until one more request is within `limit` for each window, if nobody else asks; 0: it is now. */
-export function waitMs({ current, before, elapsedMs }: Usage, limit: number): number {
-  const room = limit - 1
+/**
+ * Milliseconds until so many more requests are within `limit` for each window, if nobody else asks; 0: they are now. Where they are
+ * more than ever can be, until as many as can be are.
+ */
+export function waitMs({ current, before, elapsedMs }: Usage, limit: number, count = 1): number {
+  const room = limit - Math.min(count, limit)
   const leftMs = WINDOW_MS - elapsedMs
   if (current <= room) return Math.max(0, untilFadedMs(before, room - current) - elapsedMs)
   return leftMs + untilFadedMs(current, room)

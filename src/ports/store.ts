@@ -49,6 +49,11 @@ export interface GrantPage {
 
 /** Grants by guid. A write also moves the grant in the schedule, by its `dueAtMs`, in the same step. */
 export interface GrantStore extends RecordStore<Grant> {
+  /**
+   * As `read`, of many at once: one round trip for each place where they lie, all under way together. A promise for each key, in
+   * the same order: what keeps one from being read keeps no other. For whoever gets them to wait for, each of them.
+   */
+  readMany(guids: readonly string[]): readonly Promise<Stored<Grant> | null>[]
   /** As `read`; and where nothing stands, what a write would be told: which revision was removed, if that was lately. */
   standing(guid: string): Promise<Stored<Grant | null> | null>
   /**

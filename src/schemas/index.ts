@@ -60,6 +60,11 @@ export const Token = Type.String({
   examples: [exampleToken],
 })
 export const Seconds = Type.Integer({ minimum: 0, maximum: 315_360_000 })
+export const MinTtl = {
+  ...Seconds,
+  description:
+    'Least seconds it has to live; default: `TOKEN_MIN_TTL_SECONDS`. Granted up to nine tenths of what a new token lives; a wish beyond a whole lifetime cannot be met and counts as none.',
+}
 export const Version = Type.Integer({
   minimum: 1,
   maximum: Number.MAX_SAFE_INTEGER,
@@ -201,9 +206,28 @@ export const Problem = Type.Object(
         { description: 'What HealthTap answered.' },
       ),
     ),
+    retry_after: Type.Optional(
+      Type.Integer({
+        description:
+          'Seconds until asking again makes sense. In a list of results alone: else the header `Retry-After` says so.',
+      }),
+    ),
   },
   { $id: 'Problem', description: 'Problem details (RFC 9457).' },
 )
+
+const TokenResult = Type.Union(
+  [
+    Type.Object({ guid: Guid, token: ref(AccessToken) }, { additionalProperties: false }),
+    Type.Object({ guid: Guid, problem: ref(Problem) }, { additionalProperties: false }),
+  ],
+  {
+    $id: 'TokenResult',
+    description: 'Either a `token`, or the `problem` that a request for it alone would be answered.',
+  },
+)
+
+export const TokenBatch = Type.Object({ results: Type.Array(ref(TokenResult)) }, { $id: 'TokenBatch' })
 
 const HealthStatus = Type.Union([Type.Literal('ok'), Type.Literal('degraded'), Type.Literal('unavailable')], {
   description:
@@ -218,4 +242,14 @@ export const HealthCheck = Type.Object({
 
 export const Health = Type.Object({ status: HealthStatus, checks: Type.Array(HealthCheck) }, { $id: 'Health' })
 
-export const sharedSchemas = [AccessToken, Grant, GrantList, Authorization, AuthorizationOutcome, Problem, Health]
+export const sharedSchemas = [
+  AccessToken,
+  Grant,
+  GrantList,
+  Authorization,
+  AuthorizationOutcome,
+  Problem,
+  TokenResult,
+  TokenBatch,
+  Health,
+]

@@ -129,6 +129,7 @@ function createMemoryGrantStore(clock: Clock): GrantStore & { readonly inventory
     async read(guid) {
       return records.get(guid) ?? null
     },
+    readMany: guids => guids.map(async guid => records.get(guid) ?? null),
 
     async write(guid, ifRevision, next) {
       const written = compareAndSet(guid, records.get(guid) ?? null, ifRevision, next)

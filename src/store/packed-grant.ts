@@ -93,7 +93,16 @@ export function unpackGrant(sealer: Sealer, bytes: Buffer, place: string): Grant
   const keyId = packedKeyId(bytes)
   const front = bytes.subarray(0, FRONT_BYTES + keyId.length)
   const opened = sealer.openBytes(keyId, bytes.subarray(front.length), contextOf(place, front))
-  return grantFrom(front, decode(opened) as Rest)
+  const grant = grantFrom(front, decode(opened) as Rest)
+  return opened.includes(BYTE_ORDER_MARK) ? { ...grant, username: usernameIn(opened) } : grant
+}
+
+/** The library takes it away from the beginning of longer texts. */
+const BYTE_ORDER_MARK = Buffer.from('\ufeff')
+
+function usernameIn(opened: Buffer): string | null {
+  const [, username] = decode(opened, { rawStrings: true }) as [unknown, Uint8Array | null]
+  return username === null ? null : Buffer.from(username).toString()
 }
 
 const KEY_ID = /^[A-Za-z0-9_-]{1,32}$/

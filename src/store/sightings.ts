@@ -114,6 +114,11 @@ export function createSightings(clock: Pick<Clock, 'now'>, most: number): Sighti
     watching: grants => ({
       ...grants,
       read: guid => noted(guid, grants.read),
+      readMany(guids) {
+        const answers = grants.readMany(guids)
+        // In the same turn: no word can have come since they were asked for.
+        return answers.map((answer, index) => noted(guids[index] ?? '', () => answer))
+      },
       async write(guid, ifRevision, next) {
         changed(guid)
         try {

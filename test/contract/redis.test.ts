@@ -129,6 +129,10 @@ t.test('a damaged record says so, is left as it is, and keeps no other from bein
   }
   await raw.set(keys.grant(ada), damaged[0] ?? good)
   await t.rejects(stores.grants.write(ada, 1, grantOf(ada, now)), RecordUnreadable, 'a writer who loses is told too')
+  t.match(await Promise.allSettled(stores.grants.readMany([ada, bob])), [
+    { reason: { name: 'RecordUnreadable', guid: ada } },
+    { value: { record: { guid: bob } } },
+  ])
   const page = await stores.grants.list({ limit: 10 })
   t.strictSame(
     page?.grants.map(grant => grant.guid),
@@ -139,7 +143,7 @@ t.test('a damaged record says so, is left as it is, and keeps no other from bein
     claimed.map(stored => stored.record.guid),
     [bob],
   )
-  t.match(met, Array(3).fill({ guid: ada, reason: 'altered' }), 'told by the writer, the listing and the claim')
+  t.match(met, Array(4).fill({ guid: ada, reason: 'altered' }), 'by the writer, who reads many, the listing, the claim')
   t.strictSame(await raw.getBuffer(keys.grant(ada)), damaged[0])
 })
 
@@ -232,11 +236,32 @@ t.test('a shard that does not answer keeps the others from nobody', async t => {
     (await partial.grants.claimDue(claim)).map(({ record }) => record.guid),
     [ada],
   )
+  t.match(await Promise.allSettled(partial.grants.readMany([ada, bob])), [
+    { value: { record: { guid: ada } } },
+    { reason: { name: 'StoreUnavailable' } },
+  ])
   await raw.call('ACL', 'SETUSER', 'gateway', 'resetkeys')
   await t.rejects(partial.grants.claimDue(claim), StoreUnavailable)
 })
 
 /** The same text again is a write whose answer was lost: the script sees it by the text. */
+t.test('many grants cost one command for each shard that they lie in', async t => {
+  const { clock, stores, raw } = await open(t)
+  const guids = Array.from({ length: 500 }, (_, index) => guidOf(index))
+  for (const guid of guids.slice(0, 50)) await stores.grants.write(guid, 0, grantOf(guid, clock.now()))
+  for (const count of [500, 20, 1]) {
+    const asked = guids.slice(0, count)
+    await raw.config('RESETSTAT')
+    const found = await Promise.all(stores.grants.readMany(asked))
+    t.equal(found.filter(stored => stored !== null).length, Math.min(50, count))
+    const told = [...(await raw.info('commandstats')).matchAll(/^cmdstat_(\w+):calls=(\d+)/gm)]
+    const calls = Object.fromEntries(told.map(([, name = '', times]) => [name, Number(times)]))
+    const shards = new Set(asked.map(keys.shardOf)).size
+    t.match(calls, { mget: shards }, `${count} guids in ${shards} shards`)
+    t.strictSame([calls.get, calls.evalsha], [undefined, undefined])
+  }
+})
+
 t.test('a script that is sent again succeeds again', async t => {
   const { raw } = await open(t)
   const lua = await readFile(new URL('../../src/store/redis/lua/write_record.lua', import.meta.url), 'utf8')

@@ -70,6 +70,8 @@ function storeSuite(t: Test, open: Open): void {
     const guid = guidOf('ada')
     const records = [
       [stores.grants, second.grants, guid, grantOf(guid, clock.now())],
+      // A mark that many who read text take away from its beginning.
+      [stores.grants, second.grants, 'bob', grantOf('bob', clock.now(), { username: '\ufeff'.padEnd(255, 'ü') })],
       [stores.authorizations, second.authorizations, 'st-1', authorizationOf('st-1', expiresAtMs)],
       [stores.exchanges, second.exchanges, 'code-1', exchangeOf(expiresAtMs)],
       [stores.provisionings, second.provisionings, 'ada@example.com', provisioningOf(clock.now())],
@@ -82,6 +84,25 @@ function storeSuite(t: Test, open: Open): void {
       t.strictSame(told(read?.record), told(record), `${key} reads as written`)
       t.equal(read?.revision, written.ok && written.revision)
     }
+  })
+
+  test('many are read at once, each as it would be alone, in the order asked', async (t, stores, clock, second) => {
+    t.strictSame(stores.grants.readMany([]), [])
+    const guids = Array.from({ length: 200 }, (_, index) => guidOf(index))
+    await Promise.all(
+      guids.map((guid, index) => create(stores.grants, grantOf(guid, clock.now(), { version: index + 1 }))),
+    )
+    const gone = guids[7] as string
+    const { revision = 0 } = (await stores.grants.read(gone)) ?? {}
+    await stores.grants.write(gone, revision, null)
+    const asked = [guidOf('nobody'), ...guids.toReversed(), guids[3] as string]
+    const many = await Promise.all(second.grants.readMany(asked))
+    t.strictSame(
+      many.map(stored => stored?.record.guid ?? null),
+      asked.map((guid, index) => (index === 0 || guid === gone ? null : guid)),
+    )
+    const alone = await Promise.all(asked.map(guid => second.grants.read(guid)))
+    t.strictSame(told(many), told(alone))
   })
 
   test('a write needs the revision that stands', async (t, stores, clock) => {

@@ -32,6 +32,14 @@ export async function account(world: World, operation: Operation | null, made: M
       else if (isDone || answer.status >= 500) ledger.forget(guidInPath)
       return
     }
+    case 'POST /v1/tokens': {
+      if (!isDone || made.body === undefined) return
+      const { guids } = made.body as { guids: readonly string[] }
+      const { results } = parsed(answer) as { results: readonly { guid: string; token?: { guid: string } }[] }
+      const told = results.map(({ guid, token }) => (token === undefined ? guid : token.guid))
+      demand(String(told) === String(guids), () => `asked for ${guids}, and answered of ${told}`)
+      return
+    }
     case 'DELETE /v1/grants/{guid}': {
       if (isDone || answer.status >= 500) ledger.forget(guidInPath)
       return

@@ -53,7 +53,7 @@ export function checkAnswer(answer: Answer, expected: Expectations, known: Known
   const isRefusal = expected.isOdd && type === 'application/problem+json'
   const isDocumentedAsOther = documented !== undefined && documented.type !== 'application/problem+json' && !isRefusal
   if (status < 400 || isDocumentedAsOther) {
-    if (expected.operation !== null) checkDocumented(answer, type, documented, expected)
+    if (expected.operation !== null) checkDocumented(answer, type, documented, expected, known)
     // 502 is said to a browser that brings an error along; it need not have come from the provider.
     if (status > 502 && type === 'text/html') {
       demand(expected.providerFails, () => `${status}, and the provider does not fail`)
@@ -68,13 +68,26 @@ export function checkAnswer(answer: Answer, expected: Expectations, known: Known
 }
 
 function checkProblem(answer: Answer, expected: Expectations, known: Known): ProblemCode {
-  const problem = parsed(answer)
+  const problem = parsed(answer) as WireProblem
+  const code = checkMembers(problem, answer, expected, known)
+  demand(problem.status === answer.status, () => `${answer.status} says that it is ${problem.status}`)
+  return code
+}
+
+interface WireProblem {
+  readonly code: ProblemCode
+  readonly status: number
+  readonly request_id: string
+}
+
+/** Of a whole answer, or of one of its results. */
+function checkMembers(problem: WireProblem, answer: Answer, expected: Expectations, known: Known): ProblemCode {
   const { fitsProblem } = known
   demand(fitsProblem(problem), () => `the problem breaks its schema: ${reasons(fitsProblem)} in ${answer.body}`)
-  const { code, status, request_id: requestId } = problem as { code: ProblemCode; status: number; request_id: string }
+  const { code, status, request_id: requestId } = problem
+  demand(status !== 500, () => `500: ${JSON.stringify(problem)}`)
   const isUnreadable = UNREADABLE.includes(status) && code === 'validation_failed'
   demand(PROBLEMS[code].status === status || isUnreadable, () => `${code} is not ${status}`)
-  demand(status === answer.status, () => `${answer.status} says that it is ${status}`)
   demand(requestId === answer.headers.get('x-request-id'), () => `request_id is not x-request-id: ${answer.body}`)
   demand(code !== 'store_unavailable' && code !== 'rate_limited', () => `${code}, and there is no reason for it`)
   demand(!PROVIDERS.includes(code) || expected.providerFails, () => `${code}, and the provider does not fail`)
@@ -98,8 +111,10 @@ function checkDocumented(
   answer: Answer,
   type: string,
   documented: DocumentedAnswer | undefined,
-  { isHead }: Expectations,
+  expected: Expectations,
+  known: Known,
 ): void {
+  const { isHead } = expected
   demand(documented, () => `${answer.status} is not documented`)
   if (documented.type === null) {
     demand(answer.body === '', () => `${answer.status} has a body: ${answer.body.slice(0, 200)}`)
@@ -113,6 +128,8 @@ function checkDocumented(
   const { fits } = documented
   const body = parsed(answer)
   demand(fits(body), () => `${answer.status} breaks its schema: ${reasons(fits)} in ${answer.body.slice(0, 500)}`)
+  const { results = [] } = body as { results?: readonly { problem?: WireProblem }[] }
+  for (const { problem } of results) if (problem !== undefined) checkMembers(problem, answer, expected, known)
 }
 
 function checkSecrets(answer: Answer, { operation, echo }: Expectations, known: Known): void {
@@ -124,20 +141,25 @@ function checkSecrets(answer: Answer, { operation, echo }: Expectations, known: 
   if (isAsset) return
   demand(!INSIDE.test(answer.body), () => `the answer shows its inside: ${answer.body.slice(0, 500)}`)
   // Tokens, codes and secrets of the provider look like this; a token that was asked for is one.
-  const handedOut = accessTokenIn(answer, operation)
+  const handedOut = accessTokensIn(answer, operation)
   for (const [found] of text.matchAll(/[0-9a-f]{64}/g)) {
     // A made-up name may consist of such characters, but of few.
     if (new Set(found).size < LEAST_DIFFERENT) continue
     const isKnown =
-      found === handedOut || found === known.appId || echo.includes(found) || known.document.includes(found)
+      handedOut.includes(found) || found === known.appId || echo.includes(found) || known.document.includes(found)
     demand(isKnown, () => `something secret is answered: ${found.slice(0, 8)}… in ${answer.body.slice(0, 300)}`)
   }
 }
 
-function accessTokenIn(answer: Answer, operation: Operation | null): string | null {
-  if (operation === null || answer.status >= 300 || !answer.body.startsWith('{')) return null
-  const { access_token: token } = parsed(answer) as { access_token?: string }
-  return token ?? null
+interface WithTokens {
+  readonly access_token?: string
+  readonly results?: readonly { readonly token?: { readonly access_token: string } }[]
+}
+
+function accessTokensIn(answer: Answer, operation: Operation | null): readonly (string | undefined)[] {
+  if (operation === null || answer.status >= 300 || !answer.body.startsWith('{')) return []
+  const { access_token: token, results = [] } = parsed(answer) as WithTokens
+  return [token, ...results.map(result => result.token?.access_token)]
 }
 
 export function parsed(answer: Answer): unknown {

@@ -13,6 +13,7 @@ const PERSON: Schema = {
     age: { type: 'integer', minimum: 0, maximum: 150 },
     kind: { anyOf: [{ type: 'string', enum: ['a'] }, { type: 'null' }] },
     tags: { type: 'array', items: { type: 'string' } },
+    twins: { type: 'array', items: { type: 'string' }, minItems: 2, maxItems: 3, uniqueItems: true },
     more: { type: 'object', propertyNames: { not: { enum: ['name'] } }, additionalProperties: {} },
   },
   additionalProperties: false,
@@ -45,6 +46,14 @@ t.test('a live value stands where there is one', async t => {
   t.ok(references.every(value => (pools.resolve(value) as { guid: string }).guid === 'ada'))
   t.equal(pools.pick('cursor', 7), 'next')
   t.equal(pools.pick('state', 0), undefined)
+})
+
+t.test('a list has live values under the name of one of them', async t => {
+  const guids: Schema = { type: 'array', items: { type: 'string' }, minItems: 1, uniqueItems: true }
+  const some = fc.sample(fitting({ type: 'object', required: ['guids'], properties: { guids } }), check)
+  const references = (some as { guids: unknown[] }[]).flatMap(({ guids }) => guids.filter(isReference))
+  t.ok(references.length > some.length)
+  t.ok(references.every(({ fromPool }) => fromPool === 'guid'))
 })
 
 t.test('its text is JSON however deep it goes', async t => {

@@ -19,7 +19,7 @@ export function isReference(value: unknown): value is Reference {
 
 /** `name`: of the field; live values stand in for those that have a pool. */
 export function fitting(schema: Schema, name = ''): Arbitrary<unknown> {
-  const made = madeUp(schema)
+  const made = schema.type === 'array' ? list(schema, name) : madeUp(schema)
   if (!(POOLS as readonly string[]).includes(name)) return made
   const live = fc.record({ fromPool: fc.constant(name), pick: fc.nat(30), otherwise: made })
   return fc.oneof({ weight: 5, arbitrary: live }, { weight: 1, arbitrary: made })
@@ -33,7 +33,7 @@ function madeUp(schema: Schema): Arbitrary<unknown> {
     case 'object':
       return object(schema)
     case 'array':
-      return fc.array(schema.items === undefined ? anything() : madeUp(schema.items), { maxLength: 4 })
+      return list(schema)
     case 'string':
       return text(schema)
     case 'integer':
@@ -46,6 +46,20 @@ function madeUp(schema: Schema): Arbitrary<unknown> {
     default:
       return anything()
   }
+}
+
+const LONGEST_LIST = 12
+
+/** In a list called `guids` there are live ones of the pool `guid`; the same may be picked twice then. */
+function list(
+  { items = {}, minItems = 0, maxItems = 4, uniqueItems = false }: Schema,
+  name = '',
+): Arbitrary<unknown[]> {
+  const lengths = { minLength: minItems, maxLength: Math.max(minItems, Math.min(maxItems, LONGEST_LIST)) }
+  const item = fitting(items, name.replace(/s$/, ''))
+  return uniqueItems
+    ? fc.uniqueArray(item, { ...lengths, selector: value => JSON.stringify(value) })
+    : fc.array(item, lengths)
 }
 
 function object(schema: Schema): Arbitrary<object> {
@@ -183,11 +197,13 @@ export function spoiled(schema: Schema): Arbitrary<unknown> {
 
 /** Just outside. */
 function nearly(schema: Schema): Arbitrary<unknown> {
-  const { type, minimum, maximum, maxLength } = schema
+  const { type, minimum, maximum, maxLength, minItems = 0, uniqueItems } = schema
   const outside: unknown[] = [null]
   if (minimum !== undefined) outside.push(minimum - 1, minimum + 0.5)
   if (maximum !== undefined) outside.push(maximum + 1, maximum * 10, String(maximum))
   if (maxLength !== undefined) outside.push('a'.repeat(maxLength + 1))
+  if (minItems > 0) outside.push([])
+  if (uniqueItems === true) outside.push(['a', 'a'])
   if (type === 'string') outside.push('', 0, ['a'], { a: 'a' }, true)
   return fc.constantFrom(...outside)
 }

@@ -44,7 +44,8 @@ export class Pools {
   /** Takes up whatever an answer names by a name that has a pool. */
   learn(answer: unknown): void {
     if (Array.isArray(answer)) for (const one of answer.slice(0, 5)) this.learn(one)
-    if (typeof answer !== 'object' || answer === null) return
+    // What is said about somebody who is not there makes nobody.
+    if (typeof answer !== 'object' || answer === null || 'problem' in answer) return
     const { state, authorization_url: url } = answer as { state?: unknown; authorization_url?: unknown }
     if (typeof url === 'string') this.#begun.push({ state: String(state), url })
     for (const [name, value] of Object.entries(answer)) {

@@ -9,6 +9,9 @@ export interface Schema {
   readonly additionalProperties?: boolean | Schema
   readonly propertyNames?: Schema
   readonly items?: Schema
+  readonly minItems?: number
+  readonly maxItems?: number
+  readonly uniqueItems?: boolean
   readonly enum?: readonly unknown[]
   readonly anyOf?: readonly Schema[]
   readonly not?: Schema
@@ -29,6 +32,9 @@ const CONSTRAINTS = [
   'additionalProperties',
   'propertyNames',
   'items',
+  'minItems',
+  'maxItems',
+  'uniqueItems',
   'enum',
   'anyOf',
   'not',

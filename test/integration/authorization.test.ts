@@ -17,6 +17,7 @@ const ROUTES: Readonly<Record<string, { needs: Permission; path?: string; body?:
   'POST /v1/grants': { needs: 'authorize', body: { code: 'c', redirect_uri: 'r' } },
   'POST /v1/users': { needs: 'provision', body: { username: 'u' } },
   'GET /v1/grants/{guid}/token': { needs: 'token:read', path: '/v1/grants/g/token' },
+  'POST /v1/tokens': { needs: 'token:read', body: { guids: ['g'] } },
   'POST /v1/grants/{guid}/refresh': { needs: 'token:refresh', path: '/v1/grants/g/refresh', body: { version: 1 } },
   'GET /v1/grants/{guid}': { needs: 'grant:read', path: '/v1/grants/g' },
   'GET /v1/grants': { needs: 'grant:read' },
@@ -196,6 +197,14 @@ t.test('a narrowed caller reaches its own alone, by every route', async t => {
     for (const [method, path, body] of ways(guid)) {
       t.match(await as(caller, method, path, body), forbidden, `${guid}: ${method} ${path}`)
     }
+  }
+  for (const [caller, results] of [
+    [all, [{ token: { guid: 'eve' } }, { token: { guid: 'bob' } }, { token: { guid: 'ada' } }]],
+    [ofAda, [{ problem: forbidden.body }, { problem: forbidden.body }, { token: { guid: 'ada' } }]],
+    [reader, [{ problem: forbidden.body }, { token: { guid: 'bob' } }, { token: { guid: 'ada' } }]],
+  ] as const) {
+    const { body } = await as(caller, 'POST', '/v1/tokens', { guids: ['eve', 'bob', 'ada'] })
+    t.match(body, { results }, 'of many, each by itself')
   }
   t.match(await as(all, 'GET', '/v1/grants/eve/token'), {
     status: 200,

@@ -5,9 +5,11 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
+import { newCaller } from '../../src/cli/keys.ts'
 import { createMetrics } from '../../src/metrics.ts'
 import { Secret } from '../../src/ports/secret.ts'
 import { createHealthTap } from '../../src/provider/healthtap.ts'
+import { createKeys } from '../../src/store/redis/keys.ts'
 import { startApp } from '../support/app.ts'
 import { startCollector } from '../support/collector.ts'
 import { type Exposed, parseMetrics } from '../support/metrics.ts'
@@ -117,6 +119,45 @@ t.test('tokens, grants, and what the provider is asked', async t => {
   await moves(t, client, () => client.send('DELETE', `/v1/grants/${other}`), [
     ['htgw_grants_revoked_total', {}, 1],
     requests('revoke', 'ok', 1),
+  ])
+})
+
+t.test('batches: each token that is given out, and each problem within', async t => {
+  const ada = newCaller('of-ada', ['*'])
+  const first = newCaller('first', ['*'])
+  const callers = [first.entry, { ...ada.entry, guids: ['ada'] }]
+  const { client, redis, environment } = await startTogether(t, { CALLERS: JSON.stringify(callers) })
+  const pair = { access_token: 'an access token', refresh_token: 'a refresh token', expires_in: 7_200 }
+  const batch = (guids: readonly string[], apiKey = first.apiKey) =>
+    client.send('POST', '/v1/tokens', { guids }, { authorization: `Bearer ${apiKey}` })
+  const imported = (guid: string) => {
+    const tokens = { ...pair, access_token: `a-${guid}`, refresh_token: `r-${guid}` }
+    return client.send('PUT', `/v1/grants/${guid}`, tokens, { authorization: `Bearer ${first.apiKey}` })
+  }
+  for (const guid of ['ada', 'bob', 'carol']) t.match(await imported(guid), { status: 201 })
+  const keys = createKeys(environment.REDIS_PREFIX ?? '')
+  await ask(redis.port, `APPEND ${keys.grant('carol')} x`)
+  const problems = (code: string, times: number) => ['htgw_batch_problems_total', { code }, times] as const
+  const route = { method: 'POST', route: '/v1/tokens' }
+  await moves(t, client, () => batch(['ada', 'bob', 'carol', 'nobody']), [
+    ['htgw_tokens_served_total', { source: 'stored' }, 2],
+    ['htgw_token_remaining_life_seconds_count', {}, 2],
+    problems('internal_error', 1),
+    problems('grant_not_found', 1),
+    ['htgw_records_unreadable_total', {}, 1],
+    ['htgw_redis_command_duration_seconds_count', { command: 'mget' }, 'some'],
+    ['htgw_request_duration_seconds_count', { ...route, status: '200' }, 1],
+    ['htgw_request_duration_seconds_count', { ...route, status: '500' }, 0],
+  ])
+  await moves(t, client, () => batch(['ada', 'bob', 'eve'], ada.apiKey), [
+    ['htgw_tokens_served_total', {}, 1],
+    problems('forbidden', 2),
+    ['htgw_requests_refused_total', { reason: 'forbidden', caller: 'of-ada' }, 2],
+  ])
+  await redis.kill('SIGKILL')
+  await moves(t, client, () => batch(['nobody', 'somebody']), [
+    ['htgw_batch_problems_total', {}, 0],
+    ['htgw_request_duration_seconds_count', { ...route, status: '503' }, 1],
   ])
 })
 

@@ -120,10 +120,13 @@ export class Replica {
       return [name, Object.fromEntries(methods.map(([method, run]) => [method, this.#storeCall(method, run)]))]
     })
     const stores = Object.fromEntries(wrapped) as Stores
+    const { read } = stores.grants
+    // Each may lie on a server of its own.
+    const readMany = (guids: readonly string[]) => guids.map(read)
     const sightings = createSightings(this.#clock(), MOST_SIGHTINGS)
     sightings.listening()
     this.world.hearers.add(this.#hearing(sightings))
-    return { ...stores, sightings, grants: sightings.watching(stores.grants) }
+    return { ...stores, sightings, grants: sightings.watching({ ...stores.grants, readMany }) }
   }
 
   /** What comes of a word: it arrives; or its connection hangs, until that is noticed, and a new one is there. */

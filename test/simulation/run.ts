@@ -133,7 +133,8 @@ class Run {
       const replica = random.pick(running)
       const guid = random.pick(this.#guids)
       const dice = random.next()
-      if (dice < 0.86 || this.#world.isHealed) this.#read(replica, guid, false)
+      if (dice < 0.1) this.#readMany(replica)
+      else if (dice < 0.86 || this.#world.isHealed) this.#read(replica, guid, false)
       else if (dice < 0.9 || !plan.comesAndGoes) this.#report(replica, guid)
       else if (dice < 1 - plan.deletions) this.#signIn(guid)
       else this.#revoke(replica, guid)
@@ -146,6 +147,23 @@ class Run {
     const wishedMs = isLast || random.chance(0.7) ? null : random.between(0, 30_000)
     if (wishedMs !== null) this.#world.wants(guid, wishedMs)
     this.#ask(replica, guid, () => replica.broker.tokens.read(guid, wishedMs), isLast)
+  }
+
+  /** Some people at once: what is true of a single read is true of each. */
+  #readMany(replica: Replica): void {
+    const { random } = this.#world
+    const guids = this.#guids.filter(() => random.chance(0.5))
+    const wishedTtlMs = random.chance(0.7) ? null : random.between(0, 30_000)
+    if (wishedTtlMs !== null) for (const guid of guids) this.#world.wants(guid, wishedTtlMs)
+    const answers = replica.broker.tokens.readMany({ guids, wishedTtlMs, admit() {}, check() {} })
+    guids.forEach((guid, index) => {
+      const own = async () => {
+        const answer = (await answers)[index]
+        if (answer?.status !== 'fulfilled') throw answer?.reason
+        return answer.value
+      }
+      this.#ask(replica, guid, own, false)
+    })
   }
 
   #report(replica: Replica, guid: string): void {

@@ -115,6 +115,8 @@ export async function storeFaults(walk: Walk): Promise<void> {
   const [guid = '', swapped = ''] = guids
   const altered = await visitor.ask('GET /v1/grants/{guid}/token', { params: { guid: swapped } })
   t.match(altered.body, { code: 'internal_error' })
+  const many = await visitor.ask('POST /v1/tokens', { body: { guids: [guid, swapped] } })
+  t.match(many.body, { results: [{ token: { guid } }, { problem: { code: 'internal_error' } }] })
   // Redis answers by an error that carries the command.
   await client.multi().del(one).lpush(one, 'no record').exec()
   const body = { access_token: walk.canaries.make('a'), refresh_token: walk.canaries.make('b'), expires_in: 7200 }
@@ -161,6 +163,7 @@ export async function withoutRedis(walk: Walk, server: RedisServer): Promise<str
     visitor.ask('GET /v1/authorizations/{state}', { params: { state } }),
     visitor.ask('POST /v1/grants', { body: { code, redirect_uri: sandbox.options.redirectUri } }),
     visitor.ask('POST /v1/users', { body: { username } }),
+    visitor.ask('POST /v1/tokens', { body: { guids: ['nobody', 'somebody'] } }),
     visitor.ask('GET /v1/grants', {}),
   ])
   for (const answer of asked) t.match(answer.body, { code: 'store_unavailable' })

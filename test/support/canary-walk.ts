@@ -61,6 +61,8 @@ export async function goodWays(walk: Walk): Promise<void> {
   t.equal(status, 200)
   const params = { guid: body.guid }
   t.match(await visitor.ask('GET /v1/grants/{guid}/token', { params, query: { min_ttl: '60' } }), { status: 200 })
+  const results = [{ token: { guid: body.guid } }, { problem: { code: 'grant_not_found' } }]
+  t.match(await visitor.ask('POST /v1/tokens', { body: { guids: [body.guid, 'nobody'] } }), { body: { results } })
   t.match(await visitor.ask('POST /v1/grants/{guid}/refresh', { params, body: { version: 1 } }), { status: 200 })
   t.match(await visitor.ask('GET /v1/grants/{guid}', { params }), { status: 200 })
   t.match(await visitor.ask('GET /v1/grants', { query: { username } }), { body: { items: [{ username }] } })
@@ -140,6 +142,7 @@ export async function refusals(walk: Walk): Promise<void> {
     ],
     ['GET /v1/grants/{guid}', { params: { guid: `${secret('guid')} x` } }, 'validation_failed'],
     ['GET /v1/grants/{guid}/token', { params: { guid: 'g' }, query: { min_ttl: secret('ttl') } }, 'validation_failed'],
+    ['POST /v1/tokens', { body: { guids: ['g', `${secret('guid')} x`] } }, 'validation_failed'],
     ['GET /v1/grants', { query: { access_token: secret('query') } }, 'validation_failed'],
     ['GET /v1/grants', { query: { cursor: `${secret('cursor')}%` } }, 'validation_failed'],
     ['POST /v1/authorizations', { body: { redirect_uri: `https://x/${secret('URI')}` } }, 'redirect_uri_not_allowed'],

@@ -17,6 +17,7 @@ export class FlakyStores {
       ...stores,
       grants: {
         read: guid => this.#of(guid, () => this.#grants.read(guid)),
+        readMany: guids => guids.map(guid => this.#of(guid, () => this.#grants.read(guid))),
         standing: guid => this.#of(guid, () => this.#grants.standing(guid)),
         write: (guid, ifRevision, next) => this.#of(guid, () => this.#grants.write(guid, ifRevision, next)),
         claimDue: claim => this.#of(null, () => this.#grants.claimDue(claim)),

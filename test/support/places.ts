@@ -27,17 +27,21 @@ export function commandLine(pid: number): string {
 }
 
 /** Every command that comes from now on, until the server ends. */
-export async function overhear(t: Test, { port, password }: Server): Promise<() => string> {
+export async function overhear(
+  t: Test,
+  { port, password }: Pick<Server, 'port'> & Partial<Server>,
+): Promise<() => string> {
   const socket = open(`http://127.0.0.1:${port}`)
   t.teardown(() => socket.destroy())
   let text = ''
   const begun = new Promise<void>(resolve => {
+    const commands = password === undefined ? ['MONITOR'] : [`AUTH ${password}`, 'MONITOR']
     socket.on('data', chunk => {
       text += chunk.toString('latin1')
-      if (text.startsWith('+OK\r\n+OK\r\n')) resolve()
+      if (text.startsWith('+OK\r\n'.repeat(commands.length))) resolve()
     })
+    socket.write(`${commands.join('\r\n')}\r\n`)
   })
-  socket.write(`AUTH ${password}\r\nMONITOR\r\n`)
   await begun
   return () => text
 }

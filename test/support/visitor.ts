@@ -44,6 +44,7 @@ const HANDS_OUT_TOKENS: readonly string[] = [
   'POST /v1/grants',
   'POST /v1/users',
   'GET /v1/grants/{guid}/token',
+  'POST /v1/tokens',
   'POST /v1/grants/{guid}/refresh',
 ]
 
@@ -58,7 +59,10 @@ export function createVisitor(options: VisitorOptions): Visitor & { close(): Pro
     routes.add(route)
     if (status >= 400 && typeof body.code === 'string') codes.add(body.code)
     const isTheirs = HANDS_OUT_TOKENS.includes(route) && status < 300
-    const shown = isTheirs ? text.replace(`"access_token":"${body.access_token}"`, '"access_token":"…"') : text
+    const tokens: Visited['body'][] = isTheirs ? (body.results ?? [{ token: body }]) : []
+    const shown = tokens.reduce((rest: string, { token }) => {
+      return rest.replace(`"access_token":"${token?.access_token}"`, '"access_token":"…"')
+    }, text)
     answers.push(`${route} ${status} ${JSON.stringify(headers)}\n${shown}\n`)
   }
 

@@ -16,7 +16,7 @@ t.test('every operation says what it is for, what it answers, and who may ask', 
       operation,
     })),
   )
-  t.equal(operations.length, 15)
+  t.equal(operations.length, 16)
   for (const { name, path, operation } of operations) {
     t.ok(operation.summary && operation.description && operation.operationId, `${name} is described`)
     t.strictSame(operation.security, path.startsWith('/v1') ? undefined : [], `${name} asks for a key where it should`)

@@ -23,6 +23,17 @@ t.test('how long one has to wait', async t => {
   for (const [usage, limit, wait] of cases) {
     t.equal(Math.round(waitMs(usage, limit)), wait, `${JSON.stringify(usage)}, ${limit}`)
   }
+  const many: [Parameters<typeof waitMs>[0], number, number][] = [
+    [{ current: 0, before: 0, elapsedMs: 0 }, 10, 0],
+    [{ current: 4, before: 0, elapsedMs: 0 }, 6, 0],
+    [{ current: 5, before: 0, elapsedMs: 2_000 }, 6, 10_000],
+    [{ current: 1, before: 10, elapsedMs: 3_000 }, 6, 4_000],
+    [{ current: 0, before: 0, elapsedMs: 0 }, 11, 0],
+    [{ current: 1, before: 0, elapsedMs: 1_000 }, 11, 19_000],
+  ]
+  for (const [usage, count, wait] of many) {
+    t.equal(Math.round(waitMs(usage, 10, count)), wait, `${JSON.stringify(usage)}, ${count} at once`)
+  }
 })
 
 t.test('who asks without end gets the limit, and waiting for as long as told is enough', async t => {
@@ -43,6 +54,24 @@ t.test('who asks without end gets the limit, and waiting for as long as told is 
     nowMs = Math.ceil(nowMs + wait)
     t.equal(counters.take('b', limit, nowMs), 0, 'then it is')
   }
+})
+
+t.test('so many at once are counted all, or not at all', async t => {
+  const counters = createCounters(10)
+  t.equal(counters.take('a', 100, 0, 60), 0)
+  t.ok(counters.take('a', 100, 1, 41) > 0)
+  t.equal(counters.take('a', 100, 2, 40), 0, 'those that were refused took nothing')
+  t.ok(counters.take('a', 100, 3) > 0)
+  t.strictSame(
+    counters.changes(1).map(({ add }) => add),
+    [100],
+    'others are told of all of them',
+  )
+  t.equal(counters.take('b', 100, 4, 101), 1, 'more than ever can be: as many as can be are let through at once')
+  t.equal(counters.take('b', 100, 5, 100), 0)
+  const wait = counters.take('a', 100, 9_000, 30)
+  t.ok(counters.take('a', 100, 9_000 + wait - 1, 30) > 0, 'a little earlier it is not')
+  t.equal(counters.take('a', 100, 9_000 + wait, 30), 0, 'waiting for as long as told is enough')
 })
 
 t.test('names do not disturb each other, and no more of them are kept than there is room for', async t => {
@@ -144,6 +173,13 @@ t.test('whose limit it is', async t => {
   t.strictSame(times(50, { name: 'c', rateLimit: 5 }, null), [], 'a limit of its own')
   t.match(times(1, { name: 'c', rateLimit: 5 }, null), [{ of: 'caller' }])
   t.strictSame(times(5_000, { name: 'd', rateLimit: 0 }, null), [], '0: none')
+  const e = { name: 'e', rateLimit: null }
+  t.equal(limits.refuseCaller(e, 15), null)
+  t.match(limits.refuseCaller(e, 6), { of: 'caller', most: 20 })
+  t.equal(limits.refuseCaller(e, 5), null)
+  t.match(limits.refuseCaller({ name: 'f', rateLimit: null }, 500), { retryAfterSeconds: 1, most: 20 })
+  t.equal(limits.refuseGuid('carol'), null)
+  t.match(times(10, { name: 'g', rateLimit: null }, 'carol'), [{ of: 'guid' }], 'and one before them')
   const none = createRateLimits({ clock, shared: null, perCaller: 0, perGuid: 0 })
   for (let count = 0; count < 5_000; count += 1)
     if (none.refuse({ name: 'a', rateLimit: null }, 'ada') !== null) t.fail('refused')

@@ -1,7 +1,7 @@
 /** What is kept in memory of grants, and when it goes. */
 import t from 'tap'
 import type { Grant } from '../../src/ports/records.ts'
-import type { GrantStore, Stored } from '../../src/ports/store.ts'
+import { type GrantStore, type Stored, StoreUnavailable } from '../../src/ports/store.ts'
 import { createMemoryStores } from '../../src/store/memory.ts'
 import { createSightings, SIGHTING_LASTS_MS } from '../../src/store/sightings.ts'
 import { grantOf } from '../contract/records.ts'
@@ -81,6 +81,34 @@ t.test('a word that comes while it is read: what was read may be what stood befo
   await grants.read('ada')
   t.ok(sightings.current('ada'), 'and the next one is kept again')
 })
+
+t.test(
+  'many that are read at once are kept one by one: a word about one of them says nothing of the others',
+  async t => {
+    const { raw, sightings, put } = await start()
+    await put('bob')
+    const held = pending<void>()
+    const late = async (guid: string) => {
+      await held.promise
+      if (guid === 'carol') throw new StoreUnavailable('her shard is away')
+      return await raw.read(guid)
+    }
+    const grants = sightings.watching({ ...raw, readMany: guids => guids.map(late) })
+    const asked = Promise.allSettled(grants.readMany(['ada', 'bob', 'nobody', 'carol']))
+    sightings.changed('ada')
+    held.resolve()
+    t.match(await asked, [
+      { value: { record: { guid: 'ada' } } },
+      { value: { record: { guid: 'bob' } } },
+      { value: null },
+      { reason: { name: 'StoreUnavailable' } },
+    ])
+    t.equal(sightings.current('ada'), undefined, 'what was read may be what stood before')
+    t.match(sightings.current('bob'), { guid: 'bob' })
+    await Promise.all(grants.readMany(['ada']))
+    t.ok(sightings.current('ada'), 'and the next one is kept again')
+  },
+)
 
 t.test('while words may get lost nothing is current, and what was seen until then is forgotten after that', async t => {
   const { clock, raw, sightings, grants } = await start()

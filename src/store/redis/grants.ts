@@ -28,8 +28,8 @@ interface GrantStoreOptions extends RedisShared {
 export function createRedisGrantStore(options: GrantStoreOptions): GrantStore {
   const { client, clock, form, keys, notices, scripts } = options
 
-  function parse(guid: string, stored: Buffer): Stored<Grant> {
-    return tellingOf(guid, () => parseRecord<Grant>(form, keys.grant(guid), stored))
+  function parse(guid: string, stored: Buffer, key = keys.grant(guid)): Stored<Grant> {
+    return tellingOf(guid, () => parseRecord<Grant>(form, key, stored))
   }
 
   function standingOf(guid: string, stored: Buffer): Stored<Grant | null> | null {
@@ -112,6 +112,24 @@ export function createRedisGrantStore(options: GrantStoreOptions): GrantStore {
     async read(guid) {
       const stored = await ask(client, 'get', () => client.getBuffer(keys.grant(guid)))
       return stored === null ? null : parse(guid, stored)
+    },
+
+    readMany(guids) {
+      const shards = new Map<string, string[]>()
+      const wanted = guids.map(guid => {
+        const key = keys.grant(guid)
+        const shard = keys.shardUnder(key)
+        const together = shards.get(shard) ?? []
+        shards.set(shard, together)
+        return { guid, key, shard, index: together.push(key) - 1 }
+      })
+      const answers = new Map(
+        [...shards].map(([shard, together]) => [shard, ask(client, 'mget', () => client.mgetBuffer(together))]),
+      )
+      return wanted.map(async ({ guid, key, shard, index }) => {
+        const stored = (await answers.get(shard))?.[index]
+        return stored == null ? null : parse(guid, stored, key)
+      })
     },
 
     async standing(guid) {

@@ -39,6 +39,8 @@ export interface Keys {
   readonly pattern: string
   /** Which record lies under a key; null: none of ours, or something else than a record. */
   recordUnder(key: string): { readonly kind: RecordKind; readonly name: string } | null
+  /** The shard that one of these keys lies in. */
+  shardUnder(key: string): string
   /** Whose grant lies under a key; null: it is no grant. */
   guidUnder(key: string): string | null
   /** What gateways call their connections. */
@@ -89,6 +91,7 @@ export function createKeys(prefix: string): Keys {
       const kind = RECORD_KINDS.find(each => each === word)
       return kind === undefined || name === undefined ? null : { kind, name }
     },
+    shardUnder: key => key.slice(prefix.length + 1, prefix.length + GRANT_AT),
     guidUnder(key) {
       const start = prefix.length + GRANT_AT
       return key.startsWith(':grant:', start) ? key.slice(start + ':grant:'.length) : null
