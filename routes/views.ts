@@ -5,17 +5,26 @@ import { type RefreshPolicy, rotatesAtMs } from '../src/broker/policy.ts'
 import type { Authorization, Grant } from '../src/ports/records.ts'
 import type { AccessToken, AuthorizationOutcome, Grant as GrantSchema } from '../src/schemas/index.ts'
 
+/** What stays the same from one rotation to the next is put together once for it. */
+const standing = new WeakMap<Grant, Omit<Static<typeof AccessToken>, 'expires_in'>>()
+
 export function accessTokenView(grant: Grant, policy: RefreshPolicy, nowMs: number): Static<typeof AccessToken> {
-  return {
+  const view = standing.get(grant) ?? standingView(grant, policy)
+  return { ...view, expires_in: Math.max(0, Math.floor((grant.accessTokenExpiresAtMs - nowMs) / 1000)) }
+}
+
+function standingView(grant: Grant, policy: RefreshPolicy) {
+  const view = {
     guid: grant.guid,
     access_token: grant.pair.accessToken.reveal(),
-    token_type: 'bearer',
+    token_type: 'bearer' as const,
     scope: grant.scope,
-    expires_in: Math.max(0, Math.floor((grant.accessTokenExpiresAtMs - nowMs) / 1000)),
     expires_at: timeOf(grant.accessTokenExpiresAtMs),
     rotates_at: timeOf(rotatesAtMs(policy, grant)),
     version: grant.version,
   }
+  standing.set(grant, view)
+  return view
 }
 
 export function grantView(grant: Grant): Static<typeof GrantSchema> {
