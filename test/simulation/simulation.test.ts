@@ -6,7 +6,7 @@ import { mutants } from '../../scripts/mutants.ts'
 import { DISASTERS, FAULTS, planOf } from './plan.ts'
 import { type Report, simulate } from './run.ts'
 
-const SEEDS = 150
+const SEEDS = 100
 
 t.test(`${SEEDS} seeds: whatever happens, nobody is lost who need not be`, async t => {
   const hit = new Map<string, number>()
