@@ -5,6 +5,7 @@ import type { GrantStore, Stores } from '../../src/ports/store.ts'
 import { createMemoryStores } from '../../src/store/memory.ts'
 import { ManualClock } from '../support/clock.ts'
 import { startRedis } from '../support/redis.ts'
+import { inTheEnd } from './patience.ts'
 import { authorizationOf, exchangeOf, grantOf, guidOf, provisioningOf, told } from './records.ts'
 import { openRedisStores } from './redis-stores.ts'
 
@@ -53,6 +54,8 @@ function storeSuite(t: Test, open: Open): void {
       const clock = new ManualClock()
       const { first, second, close } = open(clock)
       t.teardown(close)
+      // A busy machine takes longer to connect than a call waits.
+      for (const stores of [first, second]) await inTheEnd(t, () => stores.ping())
       await body(t, first, clock, second)
     })
   }
