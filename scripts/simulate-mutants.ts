@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util'
 import { type Mutant, mutants } from './mutants.ts'
 
 const SEEDS = 3_000
-const NEEDED = ['src', 'test/simulation', 'scripts/simulate.ts', 'package.json', 'tsconfig.json']
+const NEEDED = ['src', 'test/simulation', 'test/support', 'scripts/simulate.ts', 'package.json', 'tsconfig.json']
 const AT_ONCE = 2
 
 const { values } = parseArgs({ options: { only: { type: 'string', default: '' } } })

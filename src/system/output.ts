@@ -32,7 +32,7 @@ export class Output extends EventEmitter<OutputEvents> implements DestinationStr
       // Else it would end the process.
       if (this.listenerCount('error') > 0) this.emit('error', error)
     })
-    // Before the destination's own way of ending, which tries for ever where a disk is full.
+    // Before the destination's own way of ending.
     process.prependOnceListener('exit', () => (this.#isFailing ? this.#destination.destroy() : this.flushSync()))
   }
 
@@ -41,10 +41,10 @@ export class Output extends EventEmitter<OutputEvents> implements DestinationStr
     this.#timer ??= setTimeout(() => this.#handOver(), GATHER_MS)
   }
 
-  /** Before the process ends, as pino does for a fatal line. */
+  /** Before the process ends, as pino does for a fatal line. Not where a disk is full: it would be tried for ever. */
   flushSync(): void {
     this.#handOver()
-    this.#destination.flushSync()
+    if (!this.#isFailing) this.#destination.flushSync()
   }
 
   #handOver(): void {

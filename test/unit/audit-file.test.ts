@@ -209,4 +209,5 @@ t.test('standard output', async t => {
   t.equal(full.log.trouble(), 'ENOSPC')
   t.equal(told.length, 1)
   t.equal(await full.log.close(), 0)
+  t.doesNotThrow(() => device.flushSync(), 'nor does the end of the process wait for it')
 })
