@@ -1,6 +1,7 @@
 /**
  * A line in the audit stream for each request that a route declares it for, or for each of those whom it is about, written before
- * the answer goes out: who hangs up before it comes has done what they asked for all the same.
+ * the answer goes out: who hangs up before it comes has done what they asked for all the same. What is answered in the same turn
+ * of the event loop is written together, and then goes out together: docs/performance.md says what that saves.
  */
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
@@ -9,6 +10,7 @@ import type { AuditLog } from '../src/audit/log.ts'
 import type { Caller } from '../src/callers/caller.ts'
 import type { Problem } from '../src/errors.ts'
 import type { Secret } from '../src/ports/secret.ts'
+import { atEndOfTurn } from '../src/turn.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -43,18 +45,31 @@ export default fp(
       }
     })
 
-    app.addHook('onSend', (request, reply, payload, done) => {
+    function record({ request, reply }: Answer): void {
       const event = request.routeOptions.config.audit
-      if (event !== undefined) {
-        for (const audited of request.auditedEach ?? [request.audited]) {
-          options.audit.record({ event, ...factsOf(request, reply, audited) })
-        }
+      if (event === undefined) return
+      for (const audited of request.auditedEach ?? [request.audited]) {
+        options.audit.record({ event, ...factsOf(request, reply, audited) })
       }
-      done(null, payload)
+    }
+
+    const answer = atEndOfTurn<Answer>(answers => {
+      answers.forEach(record)
+      for (const { goOn } of answers) goOn()
+    })
+    app.addHook('onSend', (request, reply, payload, done) => {
+      answer({ request, reply, goOn: () => done(null, payload) })
     })
   },
   { name: 'audit' },
 )
+
+interface Answer {
+  readonly request: FastifyRequest
+  readonly reply: FastifyReply
+  /** It goes out. */
+  readonly goOn: () => void
+}
 
 /** Nothing of a query string or a body, and of a path what has the form of a guid. */
 function factsOf(request: FastifyRequest, reply: FastifyReply, audited: Audited | null) {

@@ -51,6 +51,8 @@ export interface BrokerContext extends BrokerPorts {
   readonly closing: AbortSignal
 }
 
+/** Why a wait is called off that is not needed any more. Without a reason Node makes an error each time, its stack included. */
+export const OVER = 'over'
 /** How often a record is looked at while another replica works on it, in case the word of its end got lost. */
 const LOOK_AGAIN_MS = 500
 
@@ -65,6 +67,7 @@ export const keep = undefined
 /**
  * Changes a record by compare-and-set: `decide` gets what stands there, and its revision, and returns what shall stand there
  * (null: remove it), or `keep` to leave it. Repeats when somebody else wrote in between. Returns what stands there afterwards.
+ * `known`: what most likely stands there (null: nothing), so that it need not be looked up; the store says where it does not.
  */
 export async function change<T>(
   store: RecordStore<T>,
@@ -102,7 +105,7 @@ export async function watch<T>(
       if (done(current?.record ?? null) || leftMs <= 0) return current
       await Promise.race([settled, context.clock.sleep(Math.min(LOOK_AGAIN_MS, leftMs), heard.signal)])
     } finally {
-      heard.abort()
+      heard.abort(OVER)
     }
   }
 }
@@ -118,8 +121,14 @@ export async function within<T>(
   try {
     return await Promise.race([work(), timeout])
   } finally {
-    done.abort()
+    done.abort(OVER)
   }
+}
+
+/** Waits for both, also where one of them fails; then throws its error. */
+export async function together<A, B>(first: A, second: B): Promise<[Awaited<A>, Awaited<B>]> {
+  await Promise.allSettled([first, second])
+  return [await first, await second]
 }
 
 const PERSIST_RETRY_FIRST_MS = 50

@@ -7,9 +7,19 @@ import { Problem } from '../errors.ts'
 import type { Failure, TokenAnswer } from '../ports/provider.ts'
 import type { Authorization, Exchange, Grant } from '../ports/records.ts'
 import type { Secret } from '../ports/secret.ts'
-import { RecordUnreadable } from '../ports/store.ts'
+import { RecordUnreadable, type Stored } from '../ports/store.ts'
 import { type Authorizations, checkRedirectUri, OUTCOME_LIFE_MS } from './authorizations.ts'
-import { type BrokerContext, change, keep, persist, problemOf, recordUnreadable, watch, within } from './context.ts'
+import {
+  type BrokerContext,
+  change,
+  keep,
+  persist,
+  problemOf,
+  recordUnreadable,
+  together,
+  watch,
+  within,
+} from './context.ts'
 import type { Discards } from './discards.ts'
 import type { Grants } from './grants.ts'
 import { type Resolved, resolveGuid } from './identity.ts'
@@ -53,6 +63,14 @@ export function createExchanges(
   /** An exchange may be followed by the question whose tokens these are. */
   const leaseMs = 2 * policy.leaseMs
 
+  interface Attempt {
+    readonly key: string
+    readonly request: ExchangeRequest
+    readonly authorization: Authorization | null
+    /** What says that this process is at it, as it was written. */
+    readonly standing: Stored<Exchange>
+  }
+
   async function exchange(request: ExchangeRequest): Promise<Exchanged> {
     checkRedirectUri(client.redirectUris, request.redirectUri)
     const key = exchangeKey(request)
@@ -92,7 +110,7 @@ export function createExchanges(
     const state = authorization?.state ?? null
     for (;;) {
       let mine = false
-      const stored = await change(exchanges, key, (known): Exchange | undefined => {
+      const decide = (known: Exchange | null): Exchange | undefined => {
         const nowMs = clock.now()
         mine = known === null
         if (known === null) {
@@ -108,9 +126,10 @@ export function createExchanges(
         const isAbandoned = known.status === 'under_way' && known.leaseUntilMs <= nowMs
         const { state: sentWith, expiresAtMs } = known
         return isAbandoned ? { ...outcomeUnknown, status: 'failed', state: sentWith, expiresAtMs } : keep
-      })
-      if (mine) return await perform(key, request, authorization)
-      const known = stored?.record
+      }
+      const standing = await change(exchanges, key, decide, null)
+      if (mine && standing !== null) return await perform({ key, request, authorization, standing })
+      const known = standing?.record
       if (known !== undefined && known.status !== 'under_way') {
         await checkSentWith(known.state, authorization)
         if (known.status === 'done') return await repeated(known.guid, authorization)
@@ -128,33 +147,24 @@ export function createExchanges(
     return { grant: await tokens.read(guid, null), created: false }
   }
 
-  async function perform(
-    key: string,
-    request: ExchangeRequest,
-    authorization: Authorization | null,
-  ): Promise<Exchanged> {
+  async function perform(attempt: Attempt): Promise<Exchanged> {
     const issuedAtMs = clock.now()
-    const { code, redirectUri } = request
-    const codeVerifier = authorization?.codeVerifier ?? null
+    const { code, redirectUri } = attempt.request
+    const codeVerifier = attempt.authorization?.codeVerifier ?? null
     const outcome = await slots.run('reader', () => provider.exchange({ code, redirectUri, codeVerifier }))
-    if (outcome.kind !== 'ok') throw await refused(key, authorization, outcome)
+    if (outcome.kind !== 'ok') throw await refused(attempt, outcome)
     try {
-      return await install(key, request, authorization, outcome.value, issuedAtMs)
+      return await install(attempt, outcome.value, issuedAtMs)
     } catch (error) {
       if (!(error instanceof RecordUnreadable) || error.guid === null) throw error
       // Not given back: it may be the very pair in that record.
-      throw await turnedAway(key, authorization, recordUnreadable(error))
+      throw await turnedAway(attempt, recordUnreadable(error))
     }
   }
 
   /** Stores what the code has brought, for whom it is. */
-  async function install(
-    key: string,
-    request: ExchangeRequest,
-    authorization: Authorization | null,
-    answer: TokenAnswer,
-    issuedAtMs: number,
-  ): Promise<Exchanged> {
+  async function install(attempt: Attempt, answer: TokenAnswer, issuedAtMs: number): Promise<Exchanged> {
+    const { authorization, request } = attempt
     const expected = [authorization?.expectedGuid, request.guid].filter(guid => guid != null)
     const resolved = await resolveGuid(context, answer, request.guid ?? null)
     const requestedScope = authorization?.scope ?? client.scopes.join(' ')
@@ -163,7 +173,7 @@ export function createExchanges(
     if (problem !== null || resolved.guid === null) {
       const isHeld = resolved.guid !== null && (await mayBeHeld(resolved.guid, answer))
       if (!isHeld) giveBack(answer, issuedAtMs)
-      throw await turnedAway(key, authorization, problem ?? guidUnresolved(resolved))
+      throw await turnedAway(attempt, problem ?? guidUnresolved(resolved))
     }
 
     const grant = await grants.install({
@@ -175,29 +185,23 @@ export function createExchanges(
       username: null,
       password: null,
     })
-    await remember(key, authorization, { status: 'done', guid: grant.guid })
-    if (authorization !== null) await conclude(authorization, { guid: grant.guid })
+    await ended(attempt, { status: 'done', guid: grant.guid }, { guid: grant.guid })
     return { grant, created: true }
   }
 
   /** What the provider's no means: the code is worthless, or still good, or nobody knows. */
-  async function refused(key: string, authorization: Authorization | null, failure: Failure): Promise<Problem> {
+  async function refused(attempt: Attempt, failure: Failure): Promise<Problem> {
     const isRejected = failure.kind === 'rejected' || failure.upstream.error === 'invalid_request'
     if (isRejected) {
       const detail =
         'HealthTap refused the authorization code: it is unknown, used, expired, or for another redirect_uri.'
       const problem = new Problem('authorization_code_rejected', detail, { upstream: failure.upstream })
-      await forget(key)
-      if (authorization !== null) await conclude(authorization, { error: problem.code })
+      await ended(attempt, null, { error: problem.code })
       return problem
     }
     const problem = problemOf(failure, 'the code exchange')
-    if (failure.kind === 'unknown') {
-      await remember(key, authorization, { status: 'failed', code: problem.code, detail: problem.message })
-      if (authorization !== null) await conclude(authorization, { error: problem.code })
-    } else {
-      await forget(key)
-    }
+    if (failure.kind === 'unknown') return await turnedAway(attempt, problem)
+    await remember(attempt, null)
     return problem
   }
 
@@ -217,25 +221,27 @@ export function createExchanges(
     discards.discard(answer.guid ?? '(unresolved)', answer.pair, issuedAtMs + lifetimeMs(policy, answer))
   }
 
-  async function turnedAway(key: string, authorization: Authorization | null, problem: Problem): Promise<Problem> {
-    await remember(key, authorization, { status: 'failed', code: problem.code, detail: problem.message })
-    if (authorization !== null) await conclude(authorization, { error: problem.code })
+  async function turnedAway(attempt: Attempt, problem: Problem): Promise<Problem> {
+    await ended(attempt, { status: 'failed', code: problem.code, detail: problem.message }, { error: problem.code })
     return problem
   }
 
-  async function remember(
-    key: string,
-    authorization: Authorization | null,
-    outcome: { status: 'done'; guid: string } | { status: 'failed'; code: Problem['code']; detail: string },
+  /** The code is spent, and with it the authorization that it was sent with. */
+  async function ended(
+    attempt: Attempt,
+    outcome: Outcome | null,
+    result: { guid: string } | { error: string },
   ): Promise<void> {
-    const state = authorization?.state ?? null
-    const expiresAtMs = clock.now() + OUTCOME_LIFE_MS
-    await persist(context, () => change(exchanges, key, () => ({ ...outcome, state, expiresAtMs })))
+    const { authorization } = attempt
+    await together(remember(attempt, outcome), authorization === null ? null : conclude(authorization, result))
   }
 
-  /** Nothing was spent: the same code may be sent again. */
-  async function forget(key: string): Promise<void> {
-    await persist(context, () => change(exchanges, key, () => null))
+  /** null: nothing was spent, the same code may be sent again. */
+  async function remember({ authorization, key, standing }: Attempt, outcome: Outcome | null): Promise<void> {
+    const state = authorization?.state ?? null
+    const expiresAtMs = clock.now() + OUTCOME_LIFE_MS
+    const next = outcome === null ? null : { ...outcome, state, expiresAtMs }
+    await persist(context, () => change(exchanges, key, () => next, standing))
   }
 
   async function conclude(authorization: Authorization, result: { guid: string } | { error: string }): Promise<void> {
@@ -249,6 +255,10 @@ export function createExchanges(
     },
   }
 }
+
+type Outcome =
+  | { readonly status: 'done'; readonly guid: string }
+  | { readonly status: 'failed'; readonly code: Problem['code']; readonly detail: string }
 
 const outcomeUnknown = {
   code: 'outcome_unknown',

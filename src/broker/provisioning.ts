@@ -6,7 +6,8 @@ import { Problem } from '../errors.ts'
 import type { Failure, TokenAnswer } from '../ports/provider.ts'
 import type { Grant, Provisioning } from '../ports/records.ts'
 import { Secret } from '../ports/secret.ts'
-import { type BrokerContext, change, keep, persist, problemOf, watch, within } from './context.ts'
+import type { Stored } from '../ports/store.ts'
+import { type BrokerContext, change, keep, persist, problemOf, together, watch, within } from './context.ts'
 import { authorized } from './grant.ts'
 import type { Grants } from './grants.ts'
 import { resolveGuid } from './identity.ts'
@@ -34,6 +35,13 @@ export interface Provisionings {
 const PASSWORD_BYTES = 32
 
 type UnderWay = Provisioning & { status: 'under_way' }
+
+interface Attempt {
+  readonly request: ProvisioningRequest
+  readonly mine: UnderWay
+  /** `mine`, as it was written. */
+  readonly standing: Stored<Provisioning>
+}
 
 export function createProvisionings(context: BrokerContext, grants: Grants, tokens: Tokens): Provisionings {
   const { clock, policy, provider, random, slots } = context
@@ -63,14 +71,16 @@ export function createProvisionings(context: BrokerContext, grants: Grants, toke
     const { username } = request
     for (;;) {
       let mine: UnderWay | null = null
-      const stored = await change(provisionings, username, known => {
+      const decide = (known: Provisioning | null) => {
         mine = takeOver(known)
         return mine ?? keep
-      })
-      if (mine !== null) return await perform(request, mine)
+      }
+      const stored = await change(provisionings, username, decide, null)
+      if (mine !== null && stored !== null) return await perform({ request, mine, standing: stored })
       const known = stored?.record
       if (known?.status === 'answered') {
-        const { guid } = await store(username, known.grant)
+        const { guid } = await install(username, known.grant)
+        await settle(username, { status: 'done', guid }, stored)
         return { grant: await tokens.read(guid, null), created: false }
       }
       if (known?.status === 'done') {
@@ -95,22 +105,27 @@ export function createProvisionings(context: BrokerContext, grants: Grants, toke
     return isAbandoned ? { ...mine, password: known.password, inDoubt: true } : null
   }
 
-  async function perform(request: ProvisioningRequest, attempt: UnderWay): Promise<Provisioned> {
-    const { username, attributes } = request
-    const { password } = attempt
+  async function perform(attempt: Attempt): Promise<Provisioned> {
+    const { mine, standing } = attempt
+    const { username, attributes } = attempt.request
+    const { password } = mine
     const issuedAtMs = clock.now()
     const outcome = await slots.run('reader', () => provider.createUser({ username, password, attributes }))
-    if (outcome.kind !== 'ok') throw await refused(username, attempt, outcome)
+    if (outcome.kind !== 'ok') throw await refused(attempt, outcome)
 
     const resolved = await resolveGuid(context, outcome.value, null)
     if (resolved.guid === null) {
-      await settle(username, { status: 'in_doubt', password })
+      await settle(username, { status: 'in_doubt', password }, standing)
       const detail = 'The user was made, and neither the answer nor the identity URL says under which guid.'
       throw new Problem('guid_unresolved', detail, resolved.upstream === null ? {} : { upstream: resolved.upstream })
     }
-    const grant = firstGrant(resolved.guid, outcome.value, issuedAtMs, username, password)
-    await settle(username, { status: 'answered', grant })
-    return { grant: await store(username, grant), created: true }
+    const first = firstGrant(resolved.guid, outcome.value, issuedAtMs, username, password)
+    const [answered, grant] = await together(
+      settle(username, { status: 'answered', grant: first }, standing),
+      install(username, first),
+    )
+    await settle(username, { status: 'done', guid: grant.guid }, answered)
+    return { grant, created: true }
   }
 
   function firstGrant(guid: string, answer: TokenAnswer, issuedAtMs: number, username: string, password: Secret) {
@@ -118,8 +133,8 @@ export function createProvisionings(context: BrokerContext, grants: Grants, toke
     return authorized(policy, null, by, clock.now())
   }
 
-  async function store(username: string, answered: Grant): Promise<Grant> {
-    const grant = await grants.install({
+  async function install(username: string, answered: Grant): Promise<Grant> {
+    return await grants.install({
       guid: answered.guid,
       origin: 'provisioning',
       answer: {
@@ -137,15 +152,13 @@ export function createProvisionings(context: BrokerContext, grants: Grants, toke
       username,
       password: answered.password,
     })
-    await settle(username, { status: 'done', guid: grant.guid })
-    return grant
   }
 
-  async function refused(username: string, attempt: UnderWay, failure: Failure): Promise<Problem> {
+  async function refused({ mine, request, standing }: Attempt, failure: Failure): Promise<Problem> {
     const { upstream } = failure
-    const isDoubtful = attempt.inDoubt || failure.kind === 'unknown'
-    await settle(username, isDoubtful ? { status: 'in_doubt', password: attempt.password } : null)
-    if (failure.kind === 'unknown' || (failure.kind === 'conflict' && attempt.inDoubt)) {
+    const isDoubtful = mine.inDoubt || failure.kind === 'unknown'
+    await settle(request.username, isDoubtful ? { status: 'in_doubt', password: mine.password } : null, standing)
+    if (failure.kind === 'unknown' || (failure.kind === 'conflict' && mine.inDoubt)) {
       const detail =
         "HealthTap's answer was lost, so the user may or may not be made. Repeat the request, or import the grant with PUT /v1/grants/{guid} and this username."
       return new Problem('provisioning_in_doubt', detail, { upstream })
@@ -157,8 +170,8 @@ export function createProvisionings(context: BrokerContext, grants: Grants, toke
     return problemOf(failure, 'the new user')
   }
 
-  async function settle(username: string, next: Provisioning | null): Promise<void> {
-    await persist(context, () => change(provisionings, username, () => next))
+  async function settle(username: string, next: Provisioning | null, standing: Stored<Provisioning> | null) {
+    return await persist(context, () => change(provisionings, username, () => next, standing))
   }
 
   return {

@@ -15,6 +15,7 @@ import {
   type BrokerContext,
   change,
   keep,
+  OVER,
   persist,
   problemOf,
   reauthorizationRequired,
@@ -203,12 +204,12 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
           }),
         entry.keep,
       )
-      done.abort()
+      done.abort(OVER)
       await entry.drop()
       count(result, rotation, begun.record)
       return result
     } finally {
-      done.abort()
+      done.abort(OVER)
     }
   }
 

@@ -60,3 +60,22 @@ t.test('a token that was got, and refused to the caller in the end, was given to
   ])
   t.equal(recorded[1]?.accessToken, undefined)
 })
+
+t.test('no answer goes out before its line is written, whoever else is answered in the same turn', async t => {
+  const happened: string[] = []
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(problem)
+  await app.register(audit, { audit: { record: ({ guid }) => void happened.push(`line ${guid}`) } })
+  // What has no line comes first, so that its turn ends first.
+  app.get('/plain', async () => ({}))
+  app.get('/v1/:guid', { config: { audit: 'token.read' } }, async () => ({}))
+  app.addHook('onResponse', async request => void happened.push(`answer ${request.url}`))
+  const paths = ['/plain', '/v1/ada', '/v1/eve', '/v1/kim']
+  await Promise.all(paths.map(path => app.inject(path)))
+  for (const guid of ['ada', 'eve', 'kim']) {
+    const [line, answer] = [happened.indexOf(`line ${guid}`), happened.indexOf(`answer /v1/${guid}`)]
+    t.ok(line >= 0 && line < answer, happened.join(', '))
+  }
+  t.equal(happened.length, 7)
+})

@@ -1,0 +1,28 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
+import t from 'tap'
+import { atEndOfTurn } from '../../src/turn.ts'
+
+t.test('what comes in one turn is handed over together, in order, and once', async t => {
+  const handed: (readonly string[])[] = []
+  const gather = atEndOfTurn<string>(all => handed.push(all))
+  gather('first')
+  gather('second')
+  t.same(handed, [], 'not before the turn ends')
+  await nextTurn()
+  t.same(handed, [['first', 'second']])
+  await nextTurn()
+  t.same(handed, [['first', 'second']], 'and not again')
+})
+
+t.test('what comes while it is worked on is for the next turn', async t => {
+  const handed: (readonly number[])[] = []
+  const gather = atEndOfTurn<number>(all => {
+    handed.push(all)
+    if (handed.length < 3) gather(handed.length)
+  })
+  gather(0)
+  await nextTurn()
+  await nextTurn()
+  await nextTurn()
+  t.same(handed, [[0], [1], [2]])
+})
