@@ -54,6 +54,9 @@ function answer(): TokenAnswer {
   return { pair: { accessToken: secret(), refreshToken: secret() }, ...times, scope: SCOPE, guid: null }
 }
 
+/** As long as HealthTap's, and each another; made of nothing, since in the gateway it is the provider who makes them. */
 function secret(): Secret {
-  return new Secret(randomBytes(32).toString('hex'))
+  made += 1
+  return new Secret(made.toString(16).padStart(64, '5'))
 }
+let made = 0

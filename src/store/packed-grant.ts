@@ -17,7 +17,7 @@
  *
  * `sketch_grants.lua` reads offsets 1 to 23. Lists are only ever added to: what was written by a place is read by it.
  */
-import { decode, encode } from '@msgpack/msgpack'
+import { Decoder, decode, Encoder } from '@msgpack/msgpack'
 import type { ProblemCode } from '../errors.ts'
 import type { Attempt, Grant, GrantOrigin, GrantStatus, LastError } from '../ports/records.ts'
 import { Secret } from '../ports/secret.ts'
@@ -64,6 +64,10 @@ type Rest = [
   updatedAt: number,
 ]
 
+/** Made once: each has a buffer, which costs as much as what is done in it. */
+const encoder = new Encoder()
+const decoder = new Decoder()
+
 /** Tokens are hexadecimal as a rule, and take half as many bytes then. */
 type Packed = string | Uint8Array
 
@@ -85,7 +89,12 @@ export function packGrant(sealer: Sealer, grant: Grant, place: string): Buffer {
   front.writeUInt16BE(Math.min(MOST_ATTEMPTS, grant.lastError?.attempts ?? 0), 22)
   front[24] = keyId.length
   front.write(keyId, FRONT_BYTES, 'latin1')
-  return Buffer.concat([front, sealer.sealBytes(encode(restOf(grant)), contextOf(place, front))])
+  const plain = encoder.encodeSharedRef(restOf(grant))
+  try {
+    return Buffer.concat([front, sealer.sealBytes(plain, contextOf(place, front))])
+  } finally {
+    plain.fill(0)
+  }
 }
 
 /** Throws `RecordUnreadable`. */
@@ -93,7 +102,7 @@ export function unpackGrant(sealer: Sealer, bytes: Buffer, place: string): Grant
   const keyId = packedKeyId(bytes)
   const front = bytes.subarray(0, FRONT_BYTES + keyId.length)
   const opened = sealer.openBytes(keyId, bytes.subarray(front.length), contextOf(place, front))
-  const grant = grantFrom(front, decode(opened) as Rest)
+  const grant = grantFrom(front, decoder.decode(opened) as Rest)
   return opened.includes(BYTE_ORDER_MARK) ? { ...grant, username: usernameIn(opened) } : grant
 }
 

@@ -28,12 +28,12 @@ interface GrantStoreOptions extends RedisShared {
 export function createRedisGrantStore(options: GrantStoreOptions): GrantStore {
   const { client, clock, form, keys, notices, scripts } = options
 
-  function parse(guid: string, stored: Buffer, key = keys.grant(guid)): Stored<Grant> {
+  function parse(guid: string, stored: Buffer, key: string): Stored<Grant> {
     return tellingOf(guid, () => parseRecord<Grant>(form, key, stored))
   }
 
-  function standingOf(guid: string, stored: Buffer): Stored<Grant | null> | null {
-    return tellingOf(guid, () => parseStanding<Grant>(form, keys.grant(guid), stored))
+  function standingOf(guid: string, stored: Buffer, key: string): Stored<Grant | null> | null {
+    return tellingOf(guid, () => parseStanding<Grant>(form, key, stored))
   }
 
   function tellingOf<T>(guid: string, open: () => T): T {
@@ -48,10 +48,10 @@ export function createRedisGrantStore(options: GrantStoreOptions): GrantStore {
   }
 
   /** One record that does not open must not keep the others from being served: its own reader is told. */
-  function parseIfReadable(guid: string, stored: Buffer | null | undefined): Stored<Grant>[] {
+  function parseIfReadable(guid: string, stored: Buffer | null | undefined, key: string): Stored<Grant>[] {
     if (stored == null) return []
     try {
-      return [parse(guid, stored)]
+      return [parse(guid, stored, key)]
     } catch (error) {
       if (error instanceof RecordUnreadable) return []
       throw error
@@ -85,10 +85,11 @@ export function createRedisGrantStore(options: GrantStoreOptions): GrantStore {
   }
 
   async function claimIn(shard: string, guids: readonly string[], nowMs: number, untilMs: number) {
-    const names = [keys.due(shard), ...guids.map(keys.grant)]
+    const names = [keys.due(shard), ...guids.map(guid => keys.grantIn(shard, guid))]
     const taken = await scripts.claimDue(names, [String(nowMs), String(untilMs), ...guids])
     return Array.from({ length: taken.length / 2 }, (_, index) => {
-      return parseIfReadable(String(taken[2 * index]), taken[2 * index + 1])
+      const guid = String(taken[2 * index])
+      return parseIfReadable(guid, taken[2 * index + 1], keys.grantIn(shard, guid))
     }).flat()
   }
 
@@ -104,14 +105,17 @@ export function createRedisGrantStore(options: GrantStoreOptions): GrantStore {
     const all = [...dueAt.keys()].sort()
     const rest = isSame(place, all) ? all.filter(guid => guid > place.after) : all
     const guids = status === 'reauthorization_required' ? rest.filter(guid => dueAt.get(guid) === 'inf') : rest
-    const stored = guids.length === 0 ? [] : await ask(client, 'mget', () => client.mgetBuffer(guids.map(keys.grant)))
-    return { following, all, found: guids.flatMap((guid, index) => parseIfReadable(guid, stored[index])) }
+    const names = guids.map(guid => keys.grantIn(shard, guid))
+    const stored = names.length === 0 ? [] : await ask(client, 'mget', () => client.mgetBuffer(names))
+    const found = guids.flatMap((guid, index) => parseIfReadable(guid, stored[index], names[index] ?? ''))
+    return { following, all, found }
   }
 
   return {
     async read(guid) {
-      const stored = await ask(client, 'get', () => client.getBuffer(keys.grant(guid)))
-      return stored === null ? null : parse(guid, stored)
+      const key = keys.grant(guid)
+      const stored = await ask(client, 'get', () => client.getBuffer(key))
+      return stored === null ? null : parse(guid, stored, key)
     },
 
     readMany(guids) {
@@ -135,7 +139,7 @@ export function createRedisGrantStore(options: GrantStoreOptions): GrantStore {
     async standing(guid) {
       const key = keys.grant(guid)
       const [stored, gone] = await ask(client, 'mget', () => client.mgetBuffer(key, keys.gone(key)))
-      return standingOf(guid, stored ?? Buffer.from(gone == null ? '' : `${gone}:`))
+      return standingOf(guid, stored ?? Buffer.from(gone == null ? '' : `${gone}:`), key)
     },
 
     async write(guid, ifRevision, next): Promise<Written<Grant>> {
@@ -144,10 +148,10 @@ export function createRedisGrantStore(options: GrantStoreOptions): GrantStore {
       const record = next === null ? '' : formatRecord(form, key, revision, next)
       const keepFor = next === null ? String(REMOVAL_REMEMBERED_MS) : ''
       const dueAt = next?.dueAtMs == null ? '+inf' : String(next.dueAtMs)
-      const names = [key, keys.gone(key), keys.due(keys.shardOf(guid))]
+      const names = [key, keys.gone(key), keys.due(keys.shardUnder(key))]
       const args = [String(ifRevision), String(revision), record, keepFor, notices.channel, guid, dueAt]
       const refused = await scripts.writeRecord(names, args)
-      return refused === null ? { ok: true, revision } : { ok: false, current: standingOf(guid, refused) }
+      return refused === null ? { ok: true, revision } : { ok: false, current: standingOf(guid, refused, key) }
     },
 
     settled: (guid, signal) => notices.wait(keys.grant(guid), signal),

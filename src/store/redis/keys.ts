@@ -15,6 +15,8 @@ export interface Keys {
   readonly shards: readonly string[]
   shardOf(name: string): string
   grant(guid: string): string
+  /** The same, where the shard is known already. */
+  grantIn(shard: string, guid: string): string
   /** The schedule of a shard: guid -> when somebody should next look at it. */
   due(shard: string): string
   username(username: string): string
@@ -65,6 +67,7 @@ export function createKeys(prefix: string): Keys {
     shards,
     shardOf,
     grant: guid => key(shardOf(guid), 'grant', guid),
+    grantIn: (shard, guid) => key(shard, 'grant', guid),
     due: shard => `${prefix}:${shard}:due`,
     username: username => key(shardOf(username), 'username', hash('sha256', username, 'base64url')),
     state: state => key(shardOf(state), 'state', state),
