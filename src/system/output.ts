@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events'
 import { type DestinationStream, pino } from 'pino'
 
 /** What comes within so long goes out in one write: a line alone costs as much as a hundred. */
-const GATHER_MS = 5
+const GATHER_MS = 20
 
 interface OutputEvents {
   /** What was written until now is on its way. */
