@@ -11,7 +11,7 @@ interface Waiting {
   isAfresh: boolean
 }
 
-const GATHER_MS = 5
+const GATHER_MS = 10
 const RETRY_MS = 1_000
 const BATCH_BYTES = 64 * 1024
 /** Some forty thousand lines: a disk may be full for a while before any is lost. */

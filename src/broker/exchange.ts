@@ -2,7 +2,7 @@
  * The code exchange (RFC 6749, section 4.1.3). A code is sent once: whoever repeats it, in this process or another,
  * waits for that one exchange and is told what came of it.
  */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { Problem } from '../errors.ts'
 import type { Failure, TokenAnswer } from '../ports/provider.ts'
 import type { Authorization, Exchange, Grant } from '../ports/records.ts'
@@ -291,5 +291,5 @@ function guidUnresolved(resolved: Resolved): Problem {
 
 /** A code and the redirect_uri it is bound to, without giving the code away. */
 function exchangeKey(request: ExchangeRequest): string {
-  return createHash('sha256').update(`${request.code.reveal()}\0${request.redirectUri}`).digest('base64url')
+  return hash('sha256', `${request.code.reveal()}\0${request.redirectUri}`, 'base64url')
 }

@@ -23,7 +23,7 @@
  *
  * While `revoking`, a rotation changes the pair and leaves the status, and an end removes the grant.
  */
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import type { ProblemCode } from '../errors.ts'
 import type { Rotation } from '../ports/journal.ts'
 import type { TokenAnswer } from '../ports/provider.ts'
@@ -250,7 +250,7 @@ export function retryNotBeforeMs(grant: Grant): number {
 
 /** A one-way name for a secret: 128 bits, enough to tell two apart, useless to guess from. */
 function fingerprint(secret: Secret): string {
-  return createHash('sha256').update(secret.reveal()).digest('base64url').slice(0, 22)
+  return hash('sha256', secret.reveal(), 'base64url').slice(0, 22)
 }
 
 function lifetimes(policy: RefreshPolicy, guid: string, answer: TokenAnswer, issuedAtMs: number) {
