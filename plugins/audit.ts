@@ -25,6 +25,12 @@ declare module 'fastify' {
   }
 }
 
+/**
+ * Node takes no more requests from a client that does not read its answers, once they are there: if they waited for the end of the
+ * turn, one that sends thousands in a row would have all of them in memory by then.
+ */
+const MOST_TOGETHER = 64
+
 export interface Audited {
   readonly guid?: string
   readonly version?: number
@@ -53,7 +59,7 @@ export default fp(
       }
     }
 
-    const answer = atEndOfTurn<Answer>(answers => {
+    const answer = atEndOfTurn<Answer>(MOST_TOGETHER, answers => {
       answers.forEach(record)
       for (const { goOn } of answers) goOn()
     })

@@ -4,7 +4,7 @@ import { atEndOfTurn } from '../../src/turn.ts'
 
 t.test('what comes in one turn is handed over together, in order, and once', async t => {
   const handed: (readonly string[])[] = []
-  const gather = atEndOfTurn<string>(all => handed.push(all))
+  const gather = atEndOfTurn<string>(9, all => handed.push(all))
   gather('first')
   gather('second')
   t.same(handed, [], 'not before the turn ends')
@@ -16,7 +16,7 @@ t.test('what comes in one turn is handed over together, in order, and once', asy
 
 t.test('what comes while it is worked on is for the next turn', async t => {
   const handed: (readonly number[])[] = []
-  const gather = atEndOfTurn<number>(all => {
+  const gather = atEndOfTurn<number>(9, all => {
     handed.push(all)
     if (handed.length < 3) gather(handed.length)
   })
@@ -25,4 +25,16 @@ t.test('what comes while it is worked on is for the next turn', async t => {
   await nextTurn()
   await nextTurn()
   t.same(handed, [[0], [1], [2]])
+})
+
+t.test('more than may wait do not wait', async t => {
+  const handed: (readonly number[])[] = []
+  const gather = atEndOfTurn<number>(2, all => handed.push(all))
+  for (const each of [1, 2, 3, 4, 5]) gather(each)
+  t.same(handed, [
+    [1, 2],
+    [3, 4],
+  ])
+  await nextTurn()
+  t.same(handed, [[1, 2], [3, 4], [5]])
 })
