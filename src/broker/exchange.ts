@@ -127,7 +127,8 @@ export function createExchanges(
         const { state: sentWith, expiresAtMs } = known
         return isAbandoned ? { ...outcomeUnknown, status: 'failed', state: sentWith, expiresAtMs } : keep
       }
-      const standing = await change(exchanges, key, decide, null)
+      // Looked at first: a store that hangs carries a write out when it goes on, and then nobody would be at it.
+      const standing = await change(exchanges, key, decide)
       if (mine && standing !== null) return await perform({ key, request, authorization, standing })
       const known = standing?.record
       if (known !== undefined && known.status !== 'under_way') {

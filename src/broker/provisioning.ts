@@ -75,7 +75,7 @@ export function createProvisionings(context: BrokerContext, grants: Grants, toke
         mine = takeOver(known)
         return mine ?? keep
       }
-      const stored = await change(provisionings, username, decide, null)
+      const stored = await change(provisionings, username, decide)
       if (mine !== null && stored !== null) return await perform({ request, mine, standing: stored })
       const known = stored?.record
       if (known?.status === 'answered') {
