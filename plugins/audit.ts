@@ -3,6 +3,7 @@
  * the answer goes out: who hangs up before it comes has done what they asked for all the same. What is answered in the same turn
  * of the event loop is written together, and then goes out together: docs/performance.md says what that saves.
  */
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { RequestEvent } from '../src/audit/line.ts'
@@ -10,7 +11,8 @@ import type { AuditLog } from '../src/audit/log.ts'
 import type { Caller } from '../src/callers/caller.ts'
 import type { Problem } from '../src/errors.ts'
 import type { Secret } from '../src/ports/secret.ts'
-import { atEndOfTurn } from '../src/turn.ts'
+import { inOwnScope } from '../src/scope.ts'
+import { createTurn } from '../src/turn.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -59,12 +61,17 @@ export default fp(
       }
     }
 
-    const answer = atEndOfTurn<Answer>(MOST_TOGETHER, answers => {
+    const turn = createTurn<Answer>(MOST_TOGETHER, answers => {
       answers.forEach(record)
-      for (const { goOn } of answers) goOn()
+      answers.forEach(send)
     })
     app.addHook('onSend', (request, reply, payload, done) => {
-      answer({ request, reply, goOn: () => done(null, payload) })
+      turn.put({ request, reply, goOn: inOwnScope(() => done(null, payload)) })
+    })
+    // Also of those who have hung up, whose answer nobody waits for.
+    app.addHook('onClose', async () => {
+      await nextTurn()
+      turn.end()
     })
   },
   { name: 'audit' },
@@ -75,6 +82,16 @@ interface Answer {
   readonly reply: FastifyReply
   /** It goes out. */
   readonly goOn: () => void
+}
+
+/** One that cannot go out harms none of the others. */
+function send({ request, reply, goOn }: Answer): void {
+  try {
+    goOn()
+  } catch (error) {
+    request.log.error({ err: error }, 'an answer cannot be sent')
+    reply.raw.destroy()
+  }
 }
 
 /** Nothing of a query string or a body, and of a path what has the form of a guid. */

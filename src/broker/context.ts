@@ -125,12 +125,6 @@ export async function within<T>(
   }
 }
 
-/** Waits for both, also where one of them fails; then throws its error. */
-export async function together<A, B>(first: A, second: B): Promise<[Awaited<A>, Awaited<B>]> {
-  await Promise.allSettled([first, second])
-  return [await first, await second]
-}
-
 const PERSIST_RETRY_FIRST_MS = 50
 const PERSIST_RETRY_LONGEST_MS = 2_000
 

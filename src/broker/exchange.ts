@@ -9,17 +9,7 @@ import type { Authorization, Exchange, Grant } from '../ports/records.ts'
 import type { Secret } from '../ports/secret.ts'
 import { RecordUnreadable, type Stored } from '../ports/store.ts'
 import { type Authorizations, checkRedirectUri, OUTCOME_LIFE_MS } from './authorizations.ts'
-import {
-  type BrokerContext,
-  change,
-  keep,
-  persist,
-  problemOf,
-  recordUnreadable,
-  together,
-  watch,
-  within,
-} from './context.ts'
+import { type BrokerContext, change, keep, persist, problemOf, recordUnreadable, watch, within } from './context.ts'
 import type { Discards } from './discards.ts'
 import type { Grants } from './grants.ts'
 import { type Resolved, resolveGuid } from './identity.ts'
@@ -233,8 +223,8 @@ export function createExchanges(
     outcome: Outcome | null,
     result: { guid: string } | { error: string },
   ): Promise<void> {
-    const { authorization } = attempt
-    await together(remember(attempt, outcome), authorization === null ? null : conclude(authorization, result))
+    await remember(attempt, outcome)
+    if (attempt.authorization !== null) await conclude(attempt.authorization, result)
   }
 
   /** null: nothing was spent, the same code may be sent again. */

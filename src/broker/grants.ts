@@ -68,8 +68,7 @@ export function createGrants(context: BrokerContext, discards: Discards, recent:
           replaced = current
           return authorized(policy, current, by, clock.now())
         },
-        // Nobody else has ever heard of a person who was made just now.
-        by.origin === 'provisioning' && uncertain.size === 0 ? null : await grants.standing(by.guid),
+        await grants.standing(by.guid),
       )
     const stored = await persist(context, write, async () => {
       if (triedOn !== null) uncertain.set(triedOn, replaced)

@@ -7,7 +7,7 @@ import type { Failure, TokenAnswer } from '../ports/provider.ts'
 import type { Grant, Provisioning } from '../ports/records.ts'
 import { Secret } from '../ports/secret.ts'
 import type { Stored } from '../ports/store.ts'
-import { type BrokerContext, change, keep, persist, problemOf, together, watch, within } from './context.ts'
+import { type BrokerContext, change, keep, persist, problemOf, watch, within } from './context.ts'
 import { authorized } from './grant.ts'
 import type { Grants } from './grants.ts'
 import { resolveGuid } from './identity.ts'
@@ -120,10 +120,8 @@ export function createProvisionings(context: BrokerContext, grants: Grants, toke
       throw new Problem('guid_unresolved', detail, resolved.upstream === null ? {} : { upstream: resolved.upstream })
     }
     const first = firstGrant(resolved.guid, outcome.value, issuedAtMs, username, password)
-    const [answered, grant] = await together(
-      settle(username, { status: 'answered', grant: first }, standing),
-      install(username, first),
-    )
+    const answered = await settle(username, { status: 'answered', grant: first }, standing)
+    const grant = await install(username, first)
     await settle(username, { status: 'done', guid: grant.guid }, answered)
     return { grant, created: true }
   }

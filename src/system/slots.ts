@@ -1,6 +1,6 @@
-import { AsyncResource } from 'node:async_hooks'
 import PQueue from 'p-queue'
 import type { Lane, Slots } from '../ports/slots.ts'
+import { inOwnScope } from '../scope.ts'
 
 const PRIORITY: Readonly<Record<Lane, number>> = { reader: 1, background: 0 }
 
@@ -13,23 +13,17 @@ export function createSlots(concurrency: number): Slots {
   const waiting = new Set<string>()
 
   return {
-    run: (lane, task) => queue.add(inTrace(task), { priority: PRIORITY[lane] }),
+    run: (lane, task) => queue.add(inOwnScope(task), { priority: PRIORITY[lane] }),
     runNamed(name, lane, task) {
       waiting.add(name)
       const begin = () => {
         waiting.delete(name)
         return task()
       }
-      return queue.add(inTrace(begin), { id: name, priority: PRIORITY[lane] })
+      return queue.add(inOwnScope(begin), { id: name, priority: PRIORITY[lane] })
     },
     hurry(name) {
       if (waiting.has(name)) queue.setPriority(name, PRIORITY.reader)
     },
   }
-}
-
-/** As `AsyncResource.bind`, which takes 14 µs more. */
-function inTrace<T>(task: () => T): () => T {
-  const own = new AsyncResource('slot')
-  return () => own.runInAsyncScope(task)
 }

@@ -1,5 +1,6 @@
 import t from 'tap'
 import type { Problem } from '../../src/errors.ts'
+import { StoreUnavailable } from '../../src/ports/store.ts'
 import { createWorld } from '../support/broker.ts'
 
 const conflict = { kind: 'conflict', upstream: { status: 422 } }
@@ -79,4 +80,36 @@ t.test('a deletion that ends by invalid_grant frees the name', async t => {
     [{ type: 'grant.revoked', guid: 'guid-4711', version: 1 }],
   )
   t.equal(await world.stores.provisionings.read('4711'), null)
+})
+
+t.test('who is made again under a guid that was deleted of late is stored, also where the store hesitates', async t => {
+  for (const isDone of [false, true]) {
+    const world = createWorld()
+    const { grants, provisionings } = world.stores
+    let isHesitating = false
+    const broker = world.replica({
+      ...world.stores,
+      grants: {
+        ...grants,
+        async write(guid, ifRevision, next) {
+          if (!isHesitating) return await grants.write(guid, ifRevision, next)
+          isHesitating = false
+          if (isDone) await grants.write(guid, ifRevision, next)
+          throw new StoreUnavailable('away')
+        },
+      },
+    })
+    const provision = () => broker.provisionings.provision({ username: '4711', attributes: {} })
+    const { grant } = await provision()
+    await grants.write(grant.guid, (await grants.read(grant.guid))?.revision ?? 0, null)
+    await provisionings.write('4711', (await provisionings.read('4711'))?.revision ?? 0, null)
+    isHesitating = true
+    const again = provision()
+    await world.clock.advance(1_000)
+    t.match(await again, { created: true, grant: { guid: grant.guid } })
+    const standing = (await grants.read(grant.guid))?.record.pair.refreshToken
+    t.ok((await again).grant.pair.refreshToken.equals(standing ?? grant.pair.refreshToken))
+    t.notOk(standing?.equals(grant.pair.refreshToken))
+    t.equal(world.provider.times('revoke'), 0, 'what was given out lives')
+  }
 })
