@@ -41,6 +41,7 @@ export class Replica {
   isAlive = true
   isStopping = false
   stalledUntilMs = 0
+  readonly #putOff = new Set<() => void>()
   stalledSinceMs = 0
   /** How wrong its clock goes. */
   offsetMs = 0
@@ -91,9 +92,19 @@ export class Replica {
     this.world.schedule.after(ms, () => {
       if (!this.isAlive) return lost()
       const leftMs = this.stalledUntilMs - this.world.schedule.nowMs
-      if (leftMs > 0) return this.#comeBack(leftMs, arrive, lost)
-      arrive()
+      if (leftMs <= 0) return arrive()
+      const once = () => {
+        if (this.#putOff.delete(once)) this.#comeBack(0, arrive, lost)
+      }
+      this.#putOff.add(once)
+      this.world.schedule.after(leftMs, once)
     })
+  }
+
+  /** Before its time: whatever has waited for it comes to it now, in order. */
+  wake(): void {
+    this.stalledUntilMs = Math.min(this.stalledUntilMs, this.world.schedule.nowMs)
+    for (const once of [...this.#putOff]) once()
   }
 
   #clock(): Clock {

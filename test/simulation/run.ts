@@ -355,7 +355,7 @@ class Run {
     world.providerTrouble = null
     world.note('nothing goes wrong from here on')
     for (const replica of this.#replicas) {
-      replica.stalledUntilMs = 0
+      replica.wake()
       replica.offsetMs = 0
     }
     world.hit.lostWord ??= world.plan.faults.lostWord === undefined ? 0 : 1
