@@ -39,6 +39,14 @@ export interface Exchanges {
   idle(): Promise<void>
 }
 
+interface Attempt {
+  readonly key: string
+  readonly request: ExchangeRequest
+  readonly authorization: Authorization | null
+  /** What says that this process is at it, as it was written. */
+  readonly standing: Stored<Exchange>
+}
+
 export function createExchanges(
   context: BrokerContext,
   authorizations: Authorizations,
@@ -52,14 +60,6 @@ export function createExchanges(
   const underWay = new Map<string, Promise<Exchanged>>()
   /** An exchange may be followed by the question whose tokens these are. */
   const leaseMs = 2 * policy.leaseMs
-
-  interface Attempt {
-    readonly key: string
-    readonly request: ExchangeRequest
-    readonly authorization: Authorization | null
-    /** What says that this process is at it, as it was written. */
-    readonly standing: Stored<Exchange>
-  }
 
   async function exchange(request: ExchangeRequest): Promise<Exchanged> {
     checkRedirectUri(client.redirectUris, request.redirectUri)
@@ -100,7 +100,8 @@ export function createExchanges(
     const state = authorization?.state ?? null
     for (;;) {
       let mine = false
-      const decide = (known: Exchange | null): Exchange | undefined => {
+      // Looked at first: a store that hangs carries a write out when it goes on, and then nobody would be at it.
+      const standing = await change(exchanges, key, (known): Exchange | undefined => {
         const nowMs = clock.now()
         mine = known === null
         if (known === null) {
@@ -116,9 +117,7 @@ export function createExchanges(
         const isAbandoned = known.status === 'under_way' && known.leaseUntilMs <= nowMs
         const { state: sentWith, expiresAtMs } = known
         return isAbandoned ? { ...outcomeUnknown, status: 'failed', state: sentWith, expiresAtMs } : keep
-      }
-      // Looked at first: a store that hangs carries a write out when it goes on, and then nobody would be at it.
-      const standing = await change(exchanges, key, decide)
+      })
       if (mine && standing !== null) return await perform({ key, request, authorization, standing })
       const known = standing?.record
       if (known !== undefined && known.status !== 'under_way') {

@@ -71,11 +71,10 @@ export function createProvisionings(context: BrokerContext, grants: Grants, toke
     const { username } = request
     for (;;) {
       let mine: UnderWay | null = null
-      const decide = (known: Provisioning | null) => {
+      const stored = await change(provisionings, username, known => {
         mine = takeOver(known)
         return mine ?? keep
-      }
-      const stored = await change(provisionings, username, decide)
+      })
       if (mine !== null && stored !== null) return await perform({ request, mine, standing: stored })
       const known = stored?.record
       if (known?.status === 'answered') {

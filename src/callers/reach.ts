@@ -13,8 +13,8 @@ export function checkPerson(caller: Caller | null, guid: string | undefined): vo
 
 /** Throws `forbidden` unless the caller may have to do with a token of this scope. */
 export function checkScope(caller: Caller | null, scope: string): void {
-  const { name: who, scopes } = caller ?? {}
-  if (scopes == null) return
+  if (caller === null || caller.scopes === null) return
+  const { name: who, scopes } = caller
   const outside = scope.split(' ').filter(name => !scopes.includes(name))
   if (outside.length === 0) return
   const detail = `The caller ${who} is narrowed to some scopes, and may not reach a grant with ${outside.join(' ')}.`
