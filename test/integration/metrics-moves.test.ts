@@ -266,6 +266,8 @@ t.test('a record that does not open, a refused command, and an audit stream with
   await moves(t, client, () => client.get(`/v1/grants/${guid}/token`), [['htgw_records_unreadable_total', {}, 1]])
   await until(client, told => told.value('htgw_audit_writable') === 0)
 
+  // The first count writes its figures too: it must be through.
+  await until(client, told => told.value('htgw_grants_counted_timestamp_seconds') !== undefined)
   await ask(redis.port, 'CONFIG SET maxmemory 1')
   await moves(t, client, () => client.send('POST', '/v1/users', { username: 'another' }), [
     ['htgw_redis_command_errors_total', { command: 'write_record', reason: 'OOM' }, 1],
