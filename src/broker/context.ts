@@ -117,12 +117,14 @@ export async function within<T>(
   untilMs: number,
   work: () => Promise<T>,
 ): Promise<T | null> {
-  const done = new AbortController()
-  const timeout = clock.sleep(Math.max(0, untilMs - clock.now()), done.signal).then(() => null)
+  let cancel = () => {}
+  const timeout = new Promise<null>(resolve => {
+    cancel = clock.after(Math.max(0, untilMs - clock.now()), () => resolve(null))
+  })
   try {
     return await Promise.race([work(), timeout])
   } finally {
-    done.abort(OVER)
+    cancel()
   }
 }
 

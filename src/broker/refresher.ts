@@ -18,6 +18,8 @@ export interface Refresher {
 
 /** How soon a grant that has become due is found. */
 const LOOK_EVERY_MS = 500
+/** How many are taken for each that may be worked on at once: a look at the schedule asks every shard. */
+const TAKEN_FOR_EACH = 2
 /** How long the loop rests when the store is away. */
 const STORE_AWAY_MS = 2_000
 
@@ -32,15 +34,20 @@ export function createRefresher(
   const { clock, events, policy, tracing } = context
   const { grants } = context.stores
   const working = new Set<Promise<void>>()
+  /** Taken from the schedule, and not begun. After the lease they are due again, for anybody. */
+  let taken: Stored<Grant>[] = []
+  /** When they were taken, as many were due as were asked for: perhaps more are. */
+  let isMoreDue = false
   let loop: Promise<void> = Promise.resolve()
 
   async function run(): Promise<void> {
     while (!retiring.aborted) {
       try {
         await recent.verifyNowAndThen()
-        const limit = (await breaker.tend()) - working.size
-        const isMore = limit > 0 ? (await takeDue(limit)) === limit : working.size > 0
-        await (isMore ? Promise.race(working) : clock.sleep(LOOK_EVERY_MS, retiring))
+        const most = await breaker.tend()
+        const isMore = working.size < most ? await beginWork(most) : working.size > 0
+        if (!isMore) await clock.sleep(LOOK_EVERY_MS, retiring)
+        else if (working.size >= most) await Promise.race(working)
       } catch (error) {
         events.emit({ type: 'refresher.failed', reason: reasonOf(error) })
         await clock.sleep(STORE_AWAY_MS, retiring)
@@ -48,14 +55,20 @@ export function createRefresher(
     }
   }
 
-  async function takeDue(limit: number): Promise<number> {
-    const nowMs = clock.now()
-    const claimed = await grants.claimDue({ nowMs, untilMs: nowMs + policy.leaseMs, limit })
-    for (const stored of claimed) {
+  /** `most`: that may be worked on at once. true: there may be more to begin. */
+  async function beginWork(most: number): Promise<boolean> {
+    if (taken.length === 0) await take(TAKEN_FOR_EACH * most)
+    for (const stored of taken.splice(0, most - working.size)) {
       const work = tend(stored).finally(() => working.delete(work))
       working.add(work)
     }
-    return claimed.length
+    return isMoreDue || taken.length > 0
+  }
+
+  async function take(limit: number): Promise<void> {
+    const nowMs = clock.now()
+    taken = [...(await grants.claimDue({ nowMs, untilMs: nowMs + policy.leaseMs, limit }))]
+    isMoreDue = taken.length === limit
   }
 
   async function tend(stored: Stored<Grant>): Promise<void> {

@@ -15,7 +15,6 @@ import {
   type BrokerContext,
   change,
   keep,
-  OVER,
   persist,
   problemOf,
   reauthorizationRequired,
@@ -190,27 +189,21 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
   async function commit(rotation: Rotation, begun: Stored<Grant>): Promise<RenewalResult> {
     let known: Stored<Grant> | undefined = begun
     const entry = journalEntry(context, rotation)
-    const done = new AbortController()
-    void clock.sleep(JOURNAL_AFTER_MS, done.signal).then(() => (done.signal.aborted ? undefined : entry.keep()))
-    try {
-      const result = await persist(
-        context,
-        () =>
-          commitOnce(rotation, known).catch(async error => {
-            known = undefined
-            // A record that came between and does not open: a later start, with the right keys, may know better.
-            if (!(error instanceof StoreUnavailable)) await entry.keep()
-            throw error
-          }),
-        entry.keep,
-      )
-      done.abort(OVER)
-      await entry.drop()
-      count(result, rotation, begun.record)
-      return result
-    } finally {
-      done.abort(OVER)
-    }
+    const cancelKeeping = clock.after(JOURNAL_AFTER_MS, () => void entry.keep())
+    const result = await persist(
+      context,
+      () =>
+        commitOnce(rotation, known).catch(async error => {
+          known = undefined
+          // A record that came between and does not open: a later start, with the right keys, may know better.
+          if (!(error instanceof StoreUnavailable)) await entry.keep()
+          throw error
+        }),
+      entry.keep,
+    ).finally(cancelKeeping)
+    await entry.drop()
+    count(result, rotation, begun.record)
+    return result
   }
 
   function count(result: RenewalResult, rotation: Rotation, base: Grant): void {

@@ -1,5 +1,6 @@
 /** HealthTap over HTTP, as PROVIDER.md documents it: JSON bodies, HTTP Basic, one deadline for each request. */
 import { createHash } from 'node:crypto'
+import { EventEmitter } from 'node:events'
 import { Agent, request } from 'undici'
 import type { Outcome, Provider } from '../ports/provider.ts'
 import { Secret } from '../ports/secret.ts'
@@ -58,8 +59,10 @@ const SAYS_NOTHING_OF_US: ReadonlySet<Outcome<unknown>['kind']> = new Set(['clie
 interface Init {
   readonly method: 'GET' | 'POST'
   readonly headers: Readonly<Record<string, string>>
-  readonly body?: string
-  readonly signal: AbortSignal
+  /** null: none. */
+  readonly body: string | null
+  /** When the answer must be here, by `performance.now()`. */
+  readonly deadlineMs: number
 }
 
 export interface HealthTap extends Provider {
@@ -90,12 +93,12 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
     body: object,
     classify: (answer: Answer) => Outcome<T>,
   ): Promise<Outcome<T>> {
-    const signal = AbortSignal.timeout(timeoutMs)
+    const deadlineMs = performance.now() + timeoutMs
     const known = basics
     const [first = '', other] = known
     async function as(authorization: string): Promise<Outcome<T>> {
       const headers = { authorization, 'content-type': 'application/json' }
-      const init = { method: 'POST', headers, body: JSON.stringify(body), signal } as const
+      const init = { method: 'POST', headers, body: JSON.stringify(body), deadlineMs } as const
       return await send(operation, `${apiUrl}${path}`, init, classify)
     }
     const outcome = await as(first)
@@ -128,16 +131,21 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
   async function sendIn<T>(
     span: Span,
     url: string,
-    init: Init,
+    { method, headers, body, deadlineMs }: Init,
     classify: (answer: Answer) => Outcome<T>,
   ): Promise<Outcome<T>> {
     const sentAtMs = Date.now()
+    // What `request` takes in the place of an AbortSignal, which is several times as dear.
+    const signal = new EventEmitter()
+    const timer = setTimeout(() => signal.emit('abort'), deadlineMs - performance.now())
     try {
       const response = await request(url, {
-        ...init,
+        method,
+        body,
+        signal,
         // Nothing compressed: it would be as large as it likes once it is open, and a new pair in it is worth more than bytes.
         headers: {
-          ...init.headers,
+          ...headers,
           ...tracing.headers(),
           accept: 'application/json',
           'accept-encoding': 'identity',
@@ -160,6 +168,8 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
       return neverSent(error)
         ? { kind: 'unavailable', ...silence }
         : { kind: 'unknown', settled: false, unreadable: false, ...silence }
+    } finally {
+      clearTimeout(timer)
     }
   }
 
@@ -220,8 +230,8 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
       const { identityUrl } = options
       if (identityUrl === null) return { kind: 'ok', value: null }
       const headers = { authorization: `Bearer ${accessToken.reveal()}` }
-      const signal = AbortSignal.timeout(timeoutMs)
-      return await send('identify', identityUrl, { method: 'GET', headers, signal }, answer => {
+      const deadlineMs = performance.now() + timeoutMs
+      return await send('identify', identityUrl, { method: 'GET', headers, body: null, deadlineMs }, answer => {
         return classifyIdentity(answer, options.identityPointer)
       })
     },

@@ -17,8 +17,10 @@ import { authorizationExpiry, censusExpiry, exchangeExpiry, pauseExpiry } from '
 import { nextRevision } from './revision.ts'
 import { createWaiters } from './waiters.ts'
 
+type Time = Pick<Clock, 'now'>
+
 /** Everything in this process: for development and tests, and the model in simulation. Gone when the process ends. */
-export function createMemoryStores(clock: Clock): Stores {
+export function createMemoryStores(clock: Time): Stores {
   const { inventory, ...grants } = createMemoryGrantStore(clock)
   return {
     grants,
@@ -37,7 +39,7 @@ export function createMemoryStores(clock: Clock): Stores {
 /** How many writes may pass before expired records are swept out. */
 const SWEEP_EVERY_WRITES = 1_000
 
-function createMemoryRecordStore<T>(clock: Clock, expiresAtMs: (record: T) => number | null): RecordStore<T> {
+function createMemoryRecordStore<T>(clock: Time, expiresAtMs: (record: T) => number | null): RecordStore<T> {
   const records = new Map<string, Stored<T>>()
   const { compareAndSet } = createWriting(records, clock)
   const waiters = createWaiters()
@@ -74,7 +76,7 @@ function createMemoryRecordStore<T>(clock: Clock, expiresAtMs: (record: T) => nu
 }
 
 /** Compare-and-set, with a memory of what was removed. */
-function createWriting<T>(records: Map<string, Stored<T>>, clock: Clock) {
+function createWriting<T>(records: Map<string, Stored<T>>, clock: Time) {
   /** Oldest first. */
   const removed = new Map<string, { revision: number; untilMs: number }>()
 
@@ -108,7 +110,7 @@ function createWriting<T>(records: Map<string, Stored<T>>, clock: Clock) {
   return { compareAndSet, standing }
 }
 
-function createMemoryGrantStore(clock: Clock): GrantStore & { readonly inventory: Inventory } {
+function createMemoryGrantStore(clock: Time): GrantStore & { readonly inventory: Inventory } {
   const records = new Map<string, Stored<Grant>>()
   const { compareAndSet, standing } = createWriting(records, clock)
   const waiters = createWaiters()

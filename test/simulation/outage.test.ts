@@ -22,7 +22,11 @@ const down = { kind: 'unavailable', upstream: {}, retryAfterSeconds: null } as c
 t.test('after an hour without the provider: no storm, the soonest first, everybody renewed', async t => {
   const schedule = new Schedule()
   const seeded = new SeededRandom(1)
-  const clock: Clock = { now: () => schedule.nowMs, sleep: ms => schedule.sleep(ms) }
+  const clock: Clock = {
+    now: () => schedule.nowMs,
+    sleep: ms => schedule.sleep(ms),
+    after: (ms, act) => schedule.after(ms, act),
+  }
   const stores = createMemoryStores(clock)
   const asked: { guid: string; atMs: number; isUp: boolean }[] = []
   let probes = 0

@@ -121,6 +121,15 @@ export class Replica {
           signal?.addEventListener('abort', wake)
           this.#comeBack(ms, wake)
         }),
+      after: (ms, act) => {
+        let isCalledOff = false
+        this.#comeBack(ms, () => {
+          if (!isCalledOff) act()
+        })
+        return () => {
+          isCalledOff = true
+        }
+      },
     }
   }
 

@@ -13,9 +13,15 @@ export class Schedule {
   #order = 0
   readonly #events = new TinyQueue<Event>([], (a, b) => a.atMs - b.atMs || a.order - b.order)
 
-  after(ms: number, run: () => void): void {
+  /** Unless what it returns is called before. */
+  after(ms: number, run: () => void): () => void {
     this.#order += 1
-    this.#events.push({ atMs: this.nowMs + Math.max(0, ms), order: this.#order, run })
+    let isCalledOff = false
+    const unlessCalledOff = () => (isCalledOff ? undefined : run())
+    this.#events.push({ atMs: this.nowMs + Math.max(0, ms), order: this.#order, run: unlessCalledOff })
+    return () => {
+      isCalledOff = true
+    }
   }
 
   sleep(ms: number): Promise<void> {

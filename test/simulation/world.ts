@@ -89,7 +89,7 @@ export class World {
     this.traceLength = traceLength
     this.random = new SeededRandom(plan.seed ^ 0x5eed)
     this.model = new ProviderModel(plan.rotation, plan.lifetimeMs)
-    this.raw = createMemoryStores({ now: () => this.schedule.nowMs, sleep: ms => this.schedule.sleep(ms) })
+    this.raw = createMemoryStores({ now: () => this.schedule.nowMs })
     const { grants } = this.raw
     this.stores = {
       ...this.raw,

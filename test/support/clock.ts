@@ -22,14 +22,24 @@ export class ManualClock implements Clock {
     return new Promise(resolve => {
       if (signal?.aborted) return resolve()
       const wake = () => {
-        this.#sleepers.delete(sleeper)
+        cancel()
         signal?.removeEventListener('abort', wake)
         resolve()
       }
-      const sleeper = { atMs: this.#nowMs + ms, wake }
-      this.#sleepers.add(sleeper)
+      const cancel = this.after(ms, wake)
       signal?.addEventListener('abort', wake)
     })
+  }
+
+  after(ms: number, act: () => void): () => void {
+    const cancel = () => this.#sleepers.delete(sleeper)
+    const wake = () => {
+      cancel()
+      act()
+    }
+    const sleeper = { atMs: this.#nowMs + ms, wake }
+    this.#sleepers.add(sleeper)
+    return cancel
   }
 
   /** Time goes by, and nobody is woken: as for a process that sleeps. */

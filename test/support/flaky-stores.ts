@@ -7,7 +7,7 @@ export class FlakyStores {
   unreadable: string | null = null
   readonly stores: Stores
   // Expiry does not matter here: no record of these tests lives that long.
-  readonly #clock = { now: () => 1, sleep: async () => {} }
+  readonly #clock = { now: () => 1 }
   #grants: GrantStore
 
   constructor() {

@@ -63,6 +63,10 @@ export function createKeys(prefix: string): Keys {
     return `${prefix}:${shard}:${kind}:${name}`
   }
 
+  function shardUnder(key: string): string {
+    return key.slice(prefix.length + 1, prefix.length + GRANT_AT)
+  }
+
   return {
     shards,
     shardOf,
@@ -75,10 +79,7 @@ export function createKeys(prefix: string): Keys {
     pause: name => key(shardOf(name), 'pause', name),
     census: name => key(shardOf(name), 'census', name),
     count: (name, window) => `${prefix}:${shardOf(name)}:count:${name}:${window}`,
-    gone: key => {
-      const digest = hash('sha256', key, 'base64url')
-      return `${prefix}:${/\{s\d+\}/.exec(key)?.[0]}:gone:${digest}`
-    },
+    gone: key => `${prefix}:${shardUnder(key)}:gone:${hash('sha256', key, 'base64url')}`,
     exported: key => `${prefix}:${key.slice(prefix.length + 1).replace(/^(\{s\d{3}\}):/, '$1:exported:')}`,
     exportedFrom(key) {
       const [, shard, rest] = /^(\{s\d{3}\}):exported:(.+)$/.exec(key.slice(prefix.length + 1)) ?? []
@@ -94,7 +95,7 @@ export function createKeys(prefix: string): Keys {
       const kind = RECORD_KINDS.find(each => each === word)
       return kind === undefined || name === undefined ? null : { kind, name }
     },
-    shardUnder: key => key.slice(prefix.length + 1, prefix.length + GRANT_AT),
+    shardUnder,
     guidUnder(key) {
       const start = prefix.length + GRANT_AT
       return key.startsWith(':grant:', start) ? key.slice(start + ':grant:'.length) : null

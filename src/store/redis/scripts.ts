@@ -87,7 +87,13 @@ const DEADLINE_MS = 2_000
 function withinDeadline<T>(work: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(Object.assign(new Error(), { code: 'DEADLINE' })), DEADLINE_MS)
-    work.then(resolve, reject).finally(() => clearTimeout(timer))
+    const ended =
+      <A>(settle: (outcome: A) => void) =>
+      (outcome: A) => {
+        clearTimeout(timer)
+        settle(outcome)
+      }
+    work.then(ended(resolve), ended(reject))
   })
 }
 
