@@ -1,7 +1,7 @@
 import { Problem } from '../errors.ts'
 import type { TokenAnswer } from '../ports/provider.ts'
 import type { Grant, GrantStatus, Provisioning, TokenPair } from '../ports/records.ts'
-import { ABSENT, type GrantPage } from '../ports/store.ts'
+import { ABSENT, type GrantPage, type Stored } from '../ports/store.ts'
 import { type BrokerContext, change, existing, keep, persist, usable } from './context.ts'
 import type { Discards } from './discards.ts'
 import { type Authorized, authorized, isOutranked, isRenewedSince } from './grant.ts'
@@ -23,8 +23,11 @@ export interface GrantImport {
 }
 
 export interface Grants {
-  /** Stores what an authorization brought, and discards the pair it takes the place of. Does not give up. */
-  install(by: Authorized): Promise<Grant>
+  /**
+   * Stores what an authorization brought, and discards the pair it takes the place of. Does not give up. `seen`: what the store
+   * said a moment ago that stands there; absent: it is asked first.
+   */
+  install(by: Authorized, seen?: Stored<Grant | null> | null): Promise<Grant>
   /** A grant, whatever its status; null: there is none. */
   find(guid: string): Promise<Grant | null>
   /** The same. Throws `grant_not_found`. */
@@ -41,7 +44,8 @@ export function createGrants(context: BrokerContext, discards: Discards, recent:
   const { clock, client, events, policy } = context
   const { grants, provisionings } = context.stores
 
-  async function install(by: Authorized): Promise<Grant> {
+  async function install(by: Authorized, seen?: Stored<Grant | null> | null): Promise<Grant> {
+    let known = seen
     let triedOn: number | null = null
     let replaced: Grant | null = null
     let isOurs = false
@@ -68,9 +72,10 @@ export function createGrants(context: BrokerContext, discards: Discards, recent:
           replaced = current
           return authorized(policy, current, by, clock.now())
         },
-        await grants.standing(by.guid),
+        known === undefined ? await grants.standing(by.guid) : known,
       )
     const stored = await persist(context, write, async () => {
+      known = undefined
       if (triedOn !== null) uncertain.set(triedOn, replaced)
     })
     const tried = new Set([...uncertain.values(), replaced])

@@ -119,8 +119,11 @@ export function createProvisionings(context: BrokerContext, grants: Grants, toke
       throw new Problem('guid_unresolved', detail, resolved.upstream === null ? {} : { upstream: resolved.upstream })
     }
     const first = firstGrant(resolved.guid, outcome.value, issuedAtMs, username, password)
-    const answered = await settle(username, { status: 'answered', grant: first }, standing)
-    const grant = await install(username, first)
+    const [answered, seen] = await Promise.all([
+      settle(username, { status: 'answered', grant: first }, standing),
+      context.stores.grants.standing(first.guid).catch(() => undefined),
+    ])
+    const grant = await install(username, first, seen)
     await settle(username, { status: 'done', guid: grant.guid }, answered)
     return { grant, created: true }
   }
@@ -130,25 +133,19 @@ export function createProvisionings(context: BrokerContext, grants: Grants, toke
     return authorized(policy, null, by, clock.now())
   }
 
-  async function install(username: string, answered: Grant): Promise<Grant> {
-    return await grants.install({
-      guid: answered.guid,
-      origin: 'provisioning',
-      answer: {
-        pair: answered.pair,
-        expiresInSeconds: (answered.accessTokenExpiresAtMs - answered.issuedAtMs) / 1000,
-        refreshTokenExpiresInSeconds:
-          answered.refreshTokenExpiresAtMs === null
-            ? null
-            : (answered.refreshTokenExpiresAtMs - answered.issuedAtMs) / 1000,
-        scope: answered.scope,
-        guid: answered.guid,
-      },
-      issuedAtMs: answered.issuedAtMs,
-      requestedScope: answered.scope,
-      username,
-      password: answered.password,
-    })
+  /** `seen`: as for `grants.install`. */
+  async function install(username: string, answered: Grant, seen?: Stored<Grant | null> | null): Promise<Grant> {
+    const secondsUntil = (atMs: number) => (atMs - answered.issuedAtMs) / 1000
+    const { accessTokenExpiresAtMs, guid, issuedAtMs, pair, password, refreshTokenExpiresAtMs, scope } = answered
+    const answer = {
+      pair,
+      expiresInSeconds: secondsUntil(accessTokenExpiresAtMs),
+      refreshTokenExpiresInSeconds: refreshTokenExpiresAtMs === null ? null : secondsUntil(refreshTokenExpiresAtMs),
+      scope,
+      guid,
+    }
+    const by = { guid, origin: 'provisioning', answer, issuedAtMs, requestedScope: scope, username, password } as const
+    return await grants.install(by, seen)
   }
 
   async function refused({ mine, request, standing }: Attempt, failure: Failure): Promise<Problem> {

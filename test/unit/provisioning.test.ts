@@ -113,3 +113,28 @@ t.test('who is made again under a guid that was deleted of late is stored, also 
     t.equal(world.provider.times('revoke'), 0, 'what was given out lives')
   }
 })
+
+t.test(
+  'what stands under the guid is looked at while the answer is noted, and again where that look fails',
+  async t => {
+    const world = createWorld()
+    const { grants } = world.stores
+    let looks = 0
+    const broker = world.replica({
+      ...world.stores,
+      grants: {
+        ...grants,
+        async standing(guid) {
+          looks += 1
+          if (looks === 1) throw new StoreUnavailable('away')
+          return await grants.standing(guid)
+        },
+      },
+    })
+    const provision = (username: string) => broker.provisionings.provision({ username, attributes: {} })
+    t.match(await provision('4711'), { created: true, grant: { version: 1 } })
+    t.equal(looks, 2)
+    await provision('4712')
+    t.equal(looks, 3)
+  },
+)
