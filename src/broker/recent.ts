@@ -13,7 +13,9 @@ export interface Recent {
   isLost(current: Grant): boolean
   /** What stands in the store (null: nothing), or what should: where it has gone back, it is mended first. */
   mended(guid: string, current: Grant | null): Promise<Grant | null>
-  /** Looks whether what was written lately still stands; to be called again and again, and does so now and then. */
+  /** The store did not answer: perhaps another server takes its place, which lacks what was written last. */
+  storeWasAway(): void
+  /** Looks whether what was written lately still stands: now and then, and as soon as it can after the store was away. */
   verifyNowAndThen(): Promise<void>
   /** The same at once: before this process goes, and what it knows with it. */
   verify(): Promise<void>
@@ -31,6 +33,7 @@ export function createRecent(context: BrokerContext): Recent {
   /** Oldest first. */
   const remembered = new Map<string, { grant: Grant; atMs: number }>()
   let verifiedAtMs = clock.now()
+  let isDoubtful = false
 
   function forgetOld(): void {
     for (const [guid, { atMs }] of remembered) {
@@ -71,15 +74,17 @@ export function createRecent(context: BrokerContext): Recent {
 
   async function verify(): Promise<void> {
     verifiedAtMs = clock.now()
+    isDoubtful = false
     forgetOld()
-    const guids = [...remembered.keys()]
+    // Latest first: that is what gets lost.
+    const guids = [...remembered.keys()].reverse()
     try {
       for (let start = 0; start < guids.length; start += READS_AT_ONCE) {
         await Promise.all(guids.slice(start, start + READS_AT_ONCE).map(mendIfReadable))
       }
     } catch (error) {
-      // The next time will do.
       if (!(error instanceof StoreUnavailable)) throw error
+      isDoubtful = true
     }
   }
 
@@ -97,8 +102,12 @@ export function createRecent(context: BrokerContext): Recent {
       return mayBeLost ? ((await mend(guid)) ?? current) : current
     },
 
+    storeWasAway() {
+      isDoubtful = true
+    },
+
     async verifyNowAndThen() {
-      if (clock.now() - verifiedAtMs >= VERIFY_EVERY_MS) await verify()
+      if (isDoubtful || clock.now() - verifiedAtMs >= VERIFY_EVERY_MS) await verify()
     },
 
     verify,

@@ -1,4 +1,7 @@
-/** The background loop: takes what is due from the schedule, and renews it, or goes on revoking it. */
+/**
+ * What goes on in the background: what is due is taken from the schedule and renewed, or revoked at last; and what was written of
+ * late is looked after.
+ */
 import type { Grant } from '../ports/records.ts'
 import { type Stored, StoreUnavailable } from '../ports/store.ts'
 import type { Breaker } from './breaker.ts'
@@ -38,21 +41,30 @@ export function createRefresher(
   let taken: Stored<Grant>[] = []
   /** When they were taken, as many were due as were asked for: perhaps more are. */
   let isMoreDue = false
-  let loop: Promise<void> = Promise.resolve()
+  let loops: Promise<unknown> = Promise.resolve()
 
-  async function run(): Promise<void> {
+  async function again(turn: () => Promise<void>): Promise<void> {
     while (!retiring.aborted) {
       try {
-        await recent.verifyNowAndThen()
-        const most = await breaker.tend()
-        const isMore = working.size < most ? await beginWork(most) : working.size > 0
-        if (!isMore) await clock.sleep(LOOK_EVERY_MS, retiring)
-        else if (working.size >= most) await Promise.race(working)
+        await turn()
       } catch (error) {
+        if (error instanceof StoreUnavailable) recent.storeWasAway()
         events.emit({ type: 'refresher.failed', reason: reasonOf(error) })
         await clock.sleep(STORE_AWAY_MS, retiring)
       }
     }
+  }
+
+  async function tendSchedule(): Promise<void> {
+    const most = await breaker.tend()
+    const isMore = working.size < most ? await beginWork(most) : working.size > 0
+    if (!isMore) await clock.sleep(LOOK_EVERY_MS, retiring)
+    else if (working.size >= most) await Promise.race(working)
+  }
+
+  async function lookAfterWritten(): Promise<void> {
+    await recent.verifyNowAndThen()
+    await clock.sleep(LOOK_EVERY_MS, retiring)
   }
 
   /** `most`: that may be worked on at once. true: there may be more to begin. */
@@ -108,10 +120,10 @@ export function createRefresher(
 
   return {
     start() {
-      loop = run()
+      loops = Promise.all([again(tendSchedule), again(lookAfterWritten)])
     },
     async stopped() {
-      await loop
+      await loops
       await Promise.allSettled(working)
     },
   }

@@ -195,8 +195,9 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
       () =>
         commitOnce(rotation, known).catch(async error => {
           known = undefined
+          if (error instanceof StoreUnavailable) recent.storeWasAway()
           // A record that came between and does not open: a later start, with the right keys, may know better.
-          if (!(error instanceof StoreUnavailable)) await entry.keep()
+          else await entry.keep()
           throw error
         }),
       entry.keep,

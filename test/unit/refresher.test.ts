@@ -4,6 +4,7 @@ import type { Outcome, TokenAnswer } from '../../src/ports/provider.ts'
 import { Secret } from '../../src/ports/secret.ts'
 import type { GrantStore } from '../../src/ports/store.ts'
 import { createWorld, LEASE_MS } from '../support/broker.ts'
+import { FlakyStores } from '../support/flaky-stores.ts'
 
 const CONCURRENCY = 4
 const lost = { kind: 'unknown', upstream: {}, settled: true, unreadable: false, retryAfterSeconds: null } as const
@@ -94,4 +95,22 @@ t.test('what was taken and not begun is renewed by another replica after the lea
   t.equal(provider.times('refresh'), asked, 'what stood in line finds that it is done')
   await broker.stop()
   await other.stop()
+})
+
+t.test('after the store was away, what was written last is looked after at once', async t => {
+  const flaky = new FlakyStores()
+  const world = createWorld({ stores: flaky.stores })
+  const broker = world.replica()
+  await broker.exchanges.exchange({ code: new Secret('code'), redirectUri: 'https://app.example/cb' })
+  await broker.start()
+  await world.clock.advance(1_000)
+  flaky.isAway = true
+  await world.clock.advance(1_000)
+  // Another server has taken its place, which lacks the last write.
+  flaky.forgetGrants()
+  flaky.isAway = false
+  await world.clock.advance(3_000)
+  t.match(await world.stores.grants.read('ada'), { record: { version: 1 } })
+  t.equal(world.events.filter(event => event.type === 'grant.restored').length, 1)
+  await broker.stop()
 })
