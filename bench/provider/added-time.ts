@@ -8,6 +8,9 @@ import { type Gateway, startWorld, type World } from '../world.ts'
 type Way = 'direct' | 'gateway'
 type Operation = 'exchange' | 'provisioning'
 
+/** For each that is counted so many come before: nobody waits for a gateway that has just started, and whose code is not compiled. */
+const WARM_UP = 4
+
 export async function addedTime({ rounds, times }: Options): Promise<Findings> {
   const took: Record<Operation, Record<Way, number[]>> = {
     exchange: { direct: [], gateway: [] },
@@ -16,11 +19,11 @@ export async function addedTime({ rounds, times }: Options): Promise<Findings> {
   const world = await startWorld()
   const ways = waysThrough(world, await world.gateway())
   const counted = times * rounds
-  // As many come before, and are not counted: a gateway that has just started is not what people wait for.
-  for (let index = -counted; index < counted; index += 1) {
+  const before = WARM_UP * counted
+  for (let index = -before; index < counted; index += 1) {
     for (const operation of ['exchange', 'provisioning'] as const) {
       for (const way of ['direct', 'gateway'] as const) {
-        const ms = await ways[operation](way, `${way}-${index + counted}`)
+        const ms = await ways[operation](way, `${way}-${index + before}`)
         if (index >= 0) took[operation][way].push(ms)
       }
     }
