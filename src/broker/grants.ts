@@ -45,7 +45,8 @@ export function createGrants(context: BrokerContext, discards: Discards, recent:
   const { grants, provisionings } = context.stores
 
   async function install(by: Authorized, seen?: Stored<Grant | null> | null): Promise<Grant> {
-    let known = seen
+    // What stood there may have moved on: whoever decides to leave it has to look at it again.
+    let known = seen?.record == null ? seen : undefined
     let triedOn: number | null = null
     let replaced: Grant | null = null
     let isOurs = false

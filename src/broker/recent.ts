@@ -15,7 +15,7 @@ export interface Recent {
   mended(guid: string, current: Grant | null): Promise<Grant | null>
   /** The store did not answer: perhaps another server takes its place, which lacks what was written last. */
   storeWasAway(): void
-  /** Looks whether what was written lately still stands: now and then, and as soon as it can after the store was away. */
+  /** Looks whether what was written lately still stands: now and then, and soon after the store was away. */
   verifyNowAndThen(): Promise<void>
   /** The same at once: before this process goes, and what it knows with it. */
   verify(): Promise<void>
@@ -25,6 +25,8 @@ export interface Recent {
 const REMEMBERED_FOR_MS = 180_000
 const MOST_REMEMBERED = 10_000
 const VERIFY_EVERY_MS = 15_000
+/** While a store takes some and refuses others it is always in doubt, and must not be asked for everything all the time. */
+const VERIFY_IN_DOUBT_EVERY_MS = 5_000
 const READS_AT_ONCE = 50
 
 export function createRecent(context: BrokerContext): Recent {
@@ -65,27 +67,35 @@ export function createRecent(context: BrokerContext): Recent {
     return grant
   }
 
-  /** A record that does not open is left as it is, and is no reason not to look at the others. */
-  async function mendIfReadable(guid: string): Promise<void> {
-    await mend(guid).catch(error => {
+  /** false: the store does not say. A record that does not open is left as it is. */
+  async function lookAfter(guid: string): Promise<boolean> {
+    try {
+      await mend(guid)
+    } catch (error) {
+      if (error instanceof StoreUnavailable) return false
       if (!(error instanceof RecordUnreadable)) throw error
-    })
+    }
+    return true
   }
 
   async function verify(): Promise<void> {
     verifiedAtMs = clock.now()
     isDoubtful = false
     forgetOld()
-    // Latest first: that is what gets lost.
-    const guids = [...remembered.keys()].reverse()
-    try {
-      for (let start = 0; start < guids.length; start += READS_AT_ONCE) {
-        await Promise.all(guids.slice(start, start + READS_AT_ONCE).map(mendIfReadable))
+    const guids = [...remembered.keys()].values()
+    let good = 0
+    let bad = 0
+    // Part of the store may be away, and keeps the rest from nothing; all of it is asked later.
+    const isHopeless = () => bad > (context.closing.aborted ? 0 : Math.max(READS_AT_ONCE, good))
+    async function lookAfterSome(): Promise<void> {
+      for (const guid of guids) {
+        if (isHopeless()) return
+        if (await lookAfter(guid)) good += 1
+        else bad += 1
       }
-    } catch (error) {
-      if (!(error instanceof StoreUnavailable)) throw error
-      isDoubtful = true
     }
+    await Promise.all(Array.from({ length: READS_AT_ONCE }, lookAfterSome))
+    if (bad > 0) isDoubtful = true
   }
 
   return {
@@ -107,7 +117,8 @@ export function createRecent(context: BrokerContext): Recent {
     },
 
     async verifyNowAndThen() {
-      if (isDoubtful || clock.now() - verifiedAtMs >= VERIFY_EVERY_MS) await verify()
+      const everyMs = isDoubtful ? VERIFY_IN_DOUBT_EVERY_MS : VERIFY_EVERY_MS
+      if (clock.now() - verifiedAtMs >= everyMs) await verify()
     },
 
     verify,

@@ -48,11 +48,15 @@ export function createRefresher(
       try {
         await turn()
       } catch (error) {
-        if (error instanceof StoreUnavailable) recent.storeWasAway()
-        events.emit({ type: 'refresher.failed', reason: reasonOf(error) })
+        failed(error)
         await clock.sleep(STORE_AWAY_MS, retiring)
       }
     }
+  }
+
+  function failed(error: unknown): void {
+    if (error instanceof StoreUnavailable) recent.storeWasAway()
+    events.emit({ type: 'refresher.failed', reason: reasonOf(error) })
   }
 
   async function tendSchedule(): Promise<void> {
@@ -92,7 +96,7 @@ export function createRefresher(
       else if (mayRest(stored.record)) await rest(stored)
       else await renewals.renew(stored.record, 'background', stored)
     } catch (error) {
-      events.emit({ type: 'refresher.failed', reason: reasonOf(error) })
+      failed(error)
     }
   }
 

@@ -1,5 +1,6 @@
 import t from 'tap'
 import type { Problem } from '../../src/errors.ts'
+import { Secret } from '../../src/ports/secret.ts'
 import { StoreUnavailable } from '../../src/ports/store.ts'
 import { createWorld } from '../support/broker.ts'
 
@@ -138,3 +139,41 @@ t.test(
     t.equal(looks, 3)
   },
 )
+
+t.test('what stood there while the answer was noted, and was deleted since, keeps nobody out', async t => {
+  const world = createWorld()
+  const { provisionings } = world.stores
+  let isRefusing = false
+  const broker = world.replica({
+    ...world.stores,
+    provisionings: {
+      ...provisionings,
+      async write(username, ifRevision, next) {
+        if (isRefusing && next?.status === 'answered') throw new StoreUnavailable('away')
+        return await provisionings.write(username, ifRevision, next)
+      },
+    },
+  })
+  const other = world.replica()
+  let answer = () => {}
+  world.provider.next('createUser', () => {
+    return new Promise(resolve => {
+      answer = () => resolve(world.provider.answer({ guid: 'ada' }))
+    })
+  })
+  const provisioned = broker.provisionings.provision({ username: '4711', attributes: {} })
+  await world.clock.advance(2_000)
+  // Meanwhile the same person authorizes elsewhere, and is deleted before the note is taken.
+  await other.exchanges.exchange({ code: new Secret('code'), redirectUri: 'https://app.example/cb' })
+  isRefusing = true
+  answer()
+  await world.clock.advance(1_000)
+  const deleted = other.revocations.revoke('ada')
+  await world.clock.advance(1_000)
+  await deleted
+  isRefusing = false
+  await world.clock.advance(5_000)
+  const { pair } = (await provisioned).grant
+  t.ok(world.provider.isAlive(pair.refreshToken))
+  t.ok((await world.stores.grants.read('ada'))?.record.pair.refreshToken.equals(pair.refreshToken))
+})

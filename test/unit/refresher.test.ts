@@ -2,7 +2,7 @@
 import t from 'tap'
 import type { Outcome, TokenAnswer } from '../../src/ports/provider.ts'
 import { Secret } from '../../src/ports/secret.ts'
-import type { GrantStore } from '../../src/ports/store.ts'
+import { type GrantStore, StoreUnavailable } from '../../src/ports/store.ts'
 import { createWorld, LEASE_MS } from '../support/broker.ts'
 import { FlakyStores } from '../support/flaky-stores.ts'
 
@@ -46,6 +46,7 @@ t.test('a look at the schedule takes enough for two turns, and no more are worke
     })
   }
   await broker.start()
+  const begunMs = clock.now()
   const most: number[] = []
   while (provider.times('refresh') < 21 || open.length > 0) {
     await clock.advance(1)
@@ -53,6 +54,7 @@ t.test('a look at the schedule takes enough for two turns, and no more are worke
     open.shift()?.()
   }
   await clock.advance(1)
+  t.ok(clock.now() - begunMs < 100, 'one begins as soon as another has ended')
   t.strictSame(new Set(await versions()), new Set([2]))
   t.equal(Math.max(...most), CONCURRENCY)
   t.strictSame(looks, [8, 8, 5], 'one look for eight of them, the last of which finds no more')
@@ -97,20 +99,94 @@ t.test('what was taken and not begun is renewed by another replica after the lea
   await other.stop()
 })
 
-t.test('after the store was away, what was written last is looked after at once', async t => {
+/** People whose grants were written lately, and a store that can lose them, keep silent about some, or refuse what renews them. */
+async function setUpWritten(count: number) {
   const flaky = new FlakyStores()
-  const world = createWorld({ stores: flaky.stores })
+  const silent = new Set<string>()
+  const refusing = new Set<string>()
+  let looks = 0
+  const { grants } = flaky.stores
+  const stores = {
+    ...flaky.stores,
+    grants: {
+      ...grants,
+      async standing(guid: string) {
+        looks += 1
+        if (silent.has(guid)) throw new StoreUnavailable('away')
+        return await grants.standing(guid)
+      },
+      async write(...[guid, ifRevision, next]: Parameters<GrantStore['write']>) {
+        if (refusing.has(guid) && next?.version === 2) throw new StoreUnavailable('refused')
+        return await grants.write(guid, ifRevision, next)
+      },
+    },
+  }
+  const world = createWorld({ stores })
   const broker = world.replica()
-  await broker.exchanges.exchange({ code: new Secret('code'), redirectUri: 'https://app.example/cb' })
+  const guids = Array.from({ length: count }, (_, index) => `guid-${index}`)
+  for (const guid of guids) {
+    const pair = { accessToken: new Secret(`a-${guid}`), refreshToken: new Secret(`r-${guid}`) }
+    const times = { expiresInSeconds: 7_200, refreshTokenExpiresInSeconds: null }
+    await broker.grants.import({ guid, answer: { pair, ...times, scope: null, guid }, username: null })
+  }
+  const restored = () => world.events.filter(event => event.type === 'grant.restored').length
+  return { ...world, broker, flaky, guids, looks: () => looks, refusing, restored, silent }
+}
+
+t.test('after the store was away, what was written last is looked after soon', async t => {
+  const { broker, clock, flaky, restored } = await setUpWritten(2)
   await broker.start()
-  await world.clock.advance(1_000)
+  await clock.advance(1_000)
   flaky.isAway = true
-  await world.clock.advance(1_000)
-  // Another server has taken its place, which lacks the last write.
+  await clock.advance(1_000)
+  // Another server has taken its place, which lacks the last writes.
   flaky.forgetGrants()
   flaky.isAway = false
-  await world.clock.advance(3_000)
-  t.match(await world.stores.grants.read('ada'), { record: { version: 1 } })
-  t.equal(world.events.filter(event => event.type === 'grant.restored').length, 1)
+  await clock.advance(5_000)
+  t.equal(restored(), 2)
+  await broker.stop()
+})
+
+t.test('so it is where only a commit finds the store away; which does not have all looked at all the time', async t => {
+  const { broker, clock, flaky, looks, refusing, restored } = await setUpWritten(100)
+  await broker.start()
+  await clock.advance(1_000)
+  refusing.add('guid-0')
+  const report = t.rejects(broker.tokens.report('guid-0', 1), { code: 'provider_unavailable' })
+  await clock.advance(15_000)
+  await report
+  const before = looks()
+  await clock.advance(15_000)
+  const more = looks() - before
+  t.ok(more >= 200 && more <= 400, `${more} looks at 100 grants in 15 s`)
+  flaky.forgetGrants()
+  refusing.clear()
+  await clock.advance(6_000)
+  t.ok(restored() >= 99, `${restored()}`)
+  await broker.stop()
+})
+
+t.test('one that the store does not tell about keeps no other from being looked after', async t => {
+  const { broker, clock, flaky, restored, silent } = await setUpWritten(120)
+  await broker.start()
+  flaky.forgetGrants()
+  for (const guid of ['guid-0', 'guid-60', 'guid-119']) silent.add(guid)
+  await clock.advance(16_000)
+  t.equal(restored(), 117)
+  silent.clear()
+  await clock.advance(6_000)
+  t.equal(restored(), 120)
+  await broker.stop()
+})
+
+t.test('a store that is away as a whole is not asked for everything', async t => {
+  const { broker, clock, flaky, guids, looks, silent } = await setUpWritten(1_000)
+  await broker.start()
+  for (const guid of guids) silent.add(guid)
+  flaky.isAway = true
+  const before = looks()
+  await clock.advance(16_000)
+  const more = looks() - before
+  t.ok(more > 0 && more <= 400, `${more} looks`)
   await broker.stop()
 })
