@@ -52,7 +52,7 @@ export interface BrokerContext extends BrokerPorts {
 }
 
 /** Why a wait is called off that is not needed any more. Without a reason Node makes an error each time, its stack included. */
-export const OVER = 'over'
+const OVER = 'over'
 
 /** How often a record is looked at while another replica works on it, in case the word of its end got lost. */
 const LOOK_AGAIN_MS = 500
