@@ -6,3 +6,17 @@ export interface Clock {
   /** Calls `act` after `ms`, unless what it returns is called before. */
   after(ms: number, act: () => void): () => void
 }
+
+/** `Clock.sleep`, by the clock's own `after`. */
+export function sleepBy(clock: Pick<Clock, 'after'>, ms: number, signal?: AbortSignal): Promise<void> {
+  return new Promise(resolve => {
+    if (signal?.aborted) return resolve()
+    const wake = () => {
+      cancel()
+      signal?.removeEventListener('abort', wake)
+      resolve()
+    }
+    const cancel = clock.after(ms, wake)
+    signal?.addEventListener('abort', wake)
+  })
+}

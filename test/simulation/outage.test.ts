@@ -1,7 +1,7 @@
 /** An hour without the provider, 20,000 grants, one replica: what the recovery is like. */
 import t from 'tap'
 import { createBroker } from '../../src/broker/broker.ts'
-import type { Clock } from '../../src/ports/clock.ts'
+import { type Clock, sleepBy } from '../../src/ports/clock.ts'
 import type { Outcome, Provider, TokenAnswer } from '../../src/ports/provider.ts'
 import { Secret } from '../../src/ports/secret.ts'
 import { noTracing } from '../../src/ports/tracing.ts'
@@ -24,7 +24,7 @@ t.test('after an hour without the provider: no storm, the soonest first, everybo
   const seeded = new SeededRandom(1)
   const clock: Clock = {
     now: () => schedule.nowMs,
-    sleep: ms => schedule.sleep(ms),
+    sleep: (ms, signal) => sleepBy(clock, ms, signal),
     after: (ms, act) => schedule.after(ms, act),
   }
   const stores = createMemoryStores(clock)

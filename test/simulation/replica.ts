@@ -1,6 +1,6 @@
 /** One gateway process: a real broker, whose every way outside leads through time, chance and faults. */
 import { type Broker, createBroker } from '../../src/broker/broker.ts'
-import type { Clock } from '../../src/ports/clock.ts'
+import { type Clock, sleepBy } from '../../src/ports/clock.ts'
 import type { BrokerEvent } from '../../src/ports/events.ts'
 import type { Journal, Rotation } from '../../src/ports/journal.ts'
 import type { Outcome, Provider, TokenAnswer } from '../../src/ports/provider.ts'
@@ -109,18 +109,9 @@ export class Replica {
 
   #clock(): Clock {
     const { schedule } = this.world
-    return {
+    const clock: Clock = {
       now: () => schedule.nowMs + this.offsetMs,
-      sleep: (ms, signal) =>
-        new Promise(resolve => {
-          if (signal?.aborted) return resolve()
-          const wake = () => {
-            signal?.removeEventListener('abort', wake)
-            resolve()
-          }
-          signal?.addEventListener('abort', wake)
-          this.#comeBack(ms, wake)
-        }),
+      sleep: (ms, signal) => sleepBy(clock, ms, signal),
       after: (ms, act) => {
         let isCalledOff = false
         this.#comeBack(ms, () => {
@@ -131,6 +122,7 @@ export class Replica {
         }
       },
     }
+    return clock
   }
 
   #stores(): Stores {

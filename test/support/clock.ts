@@ -1,4 +1,4 @@
-import type { Clock } from '../../src/ports/clock.ts'
+import { type Clock, sleepBy } from '../../src/ports/clock.ts'
 
 interface Sleeper {
   readonly atMs: number
@@ -19,16 +19,7 @@ export class ManualClock implements Clock {
   }
 
   sleep(ms: number, signal?: AbortSignal): Promise<void> {
-    return new Promise(resolve => {
-      if (signal?.aborted) return resolve()
-      const wake = () => {
-        cancel()
-        signal?.removeEventListener('abort', wake)
-        resolve()
-      }
-      const cancel = this.after(ms, wake)
-      signal?.addEventListener('abort', wake)
-    })
+    return sleepBy(this, ms, signal)
   }
 
   after(ms: number, act: () => void): () => void {

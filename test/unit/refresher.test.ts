@@ -1,24 +1,42 @@
-/** The background loop: how much it takes from the schedule, and when. */
+/** What goes on in the background: how much is taken from the schedule, and when; and what was written of late is looked after. */
 import t from 'tap'
+import type { Broker } from '../../src/broker/broker.ts'
 import type { Outcome, TokenAnswer } from '../../src/ports/provider.ts'
 import { Secret } from '../../src/ports/secret.ts'
 import { type GrantStore, StoreUnavailable } from '../../src/ports/store.ts'
 import { createWorld, LEASE_MS } from '../support/broker.ts'
 import { FlakyStores } from '../support/flaky-stores.ts'
+import type { ScriptedProvider } from '../support/provider.ts'
 
 const CONCURRENCY = 4
 const lost = { kind: 'unknown', upstream: {}, settled: true, unreadable: false, retryAfterSeconds: null } as const
 
-/** Grants that are all due at once, and a broker whose looks at the schedule are counted. */
-async function setUp(grants: number) {
-  const world = createWorld()
-  const guids = Array.from({ length: grants }, (_, index) => `guid-${index}`)
-  const other = world.replica(world.stores, CONCURRENCY)
+async function importGrants(broker: Broker, count: number): Promise<readonly string[]> {
+  const guids = Array.from({ length: count }, (_, index) => `guid-${index}`)
   for (const guid of guids) {
     const pair = { accessToken: new Secret(`a-${guid}`), refreshToken: new Secret(`r-${guid}`) }
     const times = { expiresInSeconds: 7_200, refreshTokenExpiresInSeconds: null }
-    await other.grants.import({ guid, answer: { pair, ...times, scope: null, guid }, username: null })
+    await broker.grants.import({ guid, answer: { pair, ...times, scope: null, guid }, username: null })
   }
+  return guids
+}
+
+/** The next refreshes are answered one by one, when what is put there for each is called. */
+function heldRefreshes(provider: ScriptedProvider, count: number): (() => void)[] {
+  const open: (() => void)[] = []
+  for (let index = 0; index < count; index += 1) {
+    provider.next('refresh', () => {
+      return new Promise<Outcome<TokenAnswer>>(resolve => open.push(() => resolve(provider.answer())))
+    })
+  }
+  return open
+}
+
+/** Grants that are all due at once, and a broker whose looks at the schedule are counted. */
+async function setUp(grants: number) {
+  const world = createWorld()
+  const other = world.replica(world.stores, CONCURRENCY)
+  const guids = await importGrants(other, grants)
   world.clock.jump(7_190_000)
   const looks: number[] = []
   const counting: GrantStore = {
@@ -39,12 +57,7 @@ async function setUp(grants: number) {
 
 t.test('a look at the schedule takes enough for two turns, and no more are worked on than may be', async t => {
   const { broker, clock, looks, provider, versions } = await setUp(21)
-  const open: (() => void)[] = []
-  for (let index = 0; index < 21; index += 1) {
-    provider.next('refresh', () => {
-      return new Promise<Outcome<TokenAnswer>>(resolve => open.push(() => resolve(provider.answer())))
-    })
-  }
+  const open = heldRefreshes(provider, 21)
   await broker.start()
   const begunMs = clock.now()
   const most: number[] = []
@@ -77,12 +90,7 @@ t.test('nothing is taken while the provider does not work, however much is due',
 
 t.test('what was taken and not begun is renewed by another replica after the lease, and by nobody else', async t => {
   const { broker, clock, other, provider, versions } = await setUp(8)
-  const open: (() => void)[] = []
-  for (let index = 0; index < CONCURRENCY; index += 1) {
-    provider.next('refresh', () => {
-      return new Promise<Outcome<TokenAnswer>>(resolve => open.push(() => resolve(provider.answer())))
-    })
-  }
+  const open = heldRefreshes(provider, CONCURRENCY)
   await broker.start()
   await clock.advance(LEASE_MS - 1_000)
   await other.start()
@@ -123,12 +131,7 @@ async function setUpWritten(count: number) {
   }
   const world = createWorld({ stores })
   const broker = world.replica()
-  const guids = Array.from({ length: count }, (_, index) => `guid-${index}`)
-  for (const guid of guids) {
-    const pair = { accessToken: new Secret(`a-${guid}`), refreshToken: new Secret(`r-${guid}`) }
-    const times = { expiresInSeconds: 7_200, refreshTokenExpiresInSeconds: null }
-    await broker.grants.import({ guid, answer: { pair, ...times, scope: null, guid }, username: null })
-  }
+  const guids = await importGrants(broker, count)
   const restored = () => world.events.filter(event => event.type === 'grant.restored').length
   return { ...world, broker, flaky, guids, looks: () => looks, refusing, restored, silent }
 }

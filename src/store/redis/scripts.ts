@@ -87,13 +87,9 @@ const DEADLINE_MS = 2_000
 function withinDeadline<T>(work: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(Object.assign(new Error(), { code: 'DEADLINE' })), DEADLINE_MS)
-    const ended =
-      <A>(settle: (outcome: A) => void) =>
-      (outcome: A) => {
-        clearTimeout(timer)
-        settle(outcome)
-      }
-    work.then(ended(resolve), ended(reject))
+    const stop = () => clearTimeout(timer)
+    work.then(stop, stop)
+    work.then(resolve, reject)
   })
 }
 
