@@ -62,6 +62,7 @@ export interface Config {
   readonly redirectUris: readonly string[]
   readonly scopes: readonly string[]
   readonly pkce: boolean
+  readonly passwordGrant: boolean
   readonly providerTimeoutMs: number
   readonly providerMaxConcurrency: number
   readonly callers: readonly CallerEntry[]
@@ -268,6 +269,7 @@ function common(reader: Reader) {
     redirectUris: read('HEALTHTAP_REDIRECT_URIS'),
     scopes: read('HEALTHTAP_SCOPES'),
     pkce: read('HEALTHTAP_PKCE'),
+    passwordGrant: read('HEALTHTAP_PASSWORD_GRANT'),
     providerTimeoutMs: read('HEALTHTAP_TIMEOUT_MS'),
     providerMaxConcurrency: read('PROVIDER_MAX_CONCURRENCY'),
     callers: read('CALLERS'),

@@ -269,8 +269,11 @@ export function createBreaker(
       createUser,
       revoke,
       probe: () => provider.probe(),
+      // The user and the password are looked at before or after our credentials, depending on the server.
+      authenticate: user => unlessPaused(() => provider.authenticate(user), ['ok']),
       // Another address, maybe another server: it says nothing about the token endpoint.
       identify: accessToken => provider.identify(accessToken),
+      present: accessToken => provider.present(accessToken),
     },
 
     async whyNot(lane) {

@@ -27,6 +27,8 @@ export interface ClientSettings {
   readonly returnToOrigins: readonly string[]
   readonly pkce: boolean
   readonly requireState: boolean
+  /** Whether a provisioned person is brought back with the stored password (RFC 6749, section 4.3). */
+  readonly passwordGrant: boolean
 }
 
 /** Everything the broker needs from outside. */

@@ -17,6 +17,7 @@ const HOST = '127.0.0.1'
 /** What the environment has a say in: how the gateway behaves, and not what it stands on. */
 const BEHAVIOUR = [
   'DEFAULT_LIFETIME_SECONDS',
+  'HEALTHTAP_PASSWORD_GRANT',
   'HEALTHTAP_PKCE',
   'HEALTHTAP_SCOPES',
   'HEALTHTAP_TIMEOUT_MS',

@@ -44,6 +44,8 @@ export function providerMetrics(registers: Registry[]): ProviderMetrics {
       authorizationUrl: request => provider.authorizationUrl(request),
       exchange: request => timed('exchange', () => provider.exchange(request)),
       refresh: refreshToken => timed('refresh', () => provider.refresh(refreshToken)),
+      authenticate: user => timed('password', () => provider.authenticate(user)),
+      present: accessToken => timed('present', () => provider.present(accessToken)),
       createUser: user => timed('create_user', () => provider.createUser(user)),
       revoke: token => timed('revoke', () => provider.revoke(token)),
       probe: () => timed('probe', () => provider.probe()),

@@ -62,6 +62,17 @@ export interface Provider {
     password: Secret
     attributes: Readonly<Record<string, unknown>>
   }): Promise<Outcome<TokenAnswer>>
+  /**
+   * The password grant (RFC 6749, section 4.3): a new pair for a user that `createUser` made, by the same password. Older pairs
+   * stay alive, so it may be repeated. `rejected`: unknown user or wrong password. `refused` with `unsupported_grant_type`:
+   * the provider does not offer this grant.
+   */
+  authenticate(user: { username: string; password: Secret }): Promise<Outcome<TokenAnswer>>
+  /**
+   * Presents an access token to a protected resource. `ok` with true: the provider accepts it; with false: it answered 401.
+   * A provider that rotates on use ends the pair's predecessor by this. `refused`: the resource is not there, so this tells nothing.
+   */
+  present(accessToken: Secret): Promise<Outcome<boolean>>
   /** RFC 7009. A refresh token whose access token has expired is not revoked by it, although the answer is `ok`. */
   revoke(token: Secret): Promise<Outcome<null>>
   /**

@@ -16,7 +16,7 @@ export interface Answer {
   readonly date: string | null
 }
 
-export type Operation = 'exchange' | 'refresh' | 'users' | 'revoke' | 'identity'
+export type Operation = 'exchange' | 'refresh' | 'password' | 'users' | 'revoke' | 'identity' | 'resource'
 
 type Kind = 'rejected' | 'client_refused' | 'unavailable' | 'refused'
 
@@ -61,6 +61,17 @@ export function classifyIdentity(answer: Answer, pointer: string): Outcome<strin
   const failure = failureOf('identity', answer, body)
   if (failure !== null) return failure
   return body === null ? unreadable(answer) : { kind: 'ok', value: guidOf(resolvePointer(body, pointer)) }
+}
+
+/**
+ * A protected resource's answer to a bearer token (RFC 6750, section 3.1). Only the status counts: 401 says that the token is
+ * not accepted, a success or 403 (a missing scope) that it is.
+ */
+export function classifyPresentation(answer: Answer): Outcome<boolean> {
+  const { status } = answer
+  if (status === 401) return { kind: 'ok', value: false }
+  if (status === 403 || isSuccess(answer)) return { kind: 'ok', value: true }
+  return failureOf('resource', answer, null) ?? { kind: 'refused', upstream: { status } }
 }
 
 function isSuccess({ status }: Answer): boolean {

@@ -5,7 +5,14 @@ import { Agent, request } from 'undici'
 import type { Outcome, Provider } from '../ports/provider.ts'
 import { Secret } from '../ports/secret.ts'
 import { noTracing, type Span, type Tracing } from '../ports/tracing.ts'
-import { type Answer, classifyIdentity, classifyRevocation, classifyTokenAnswer, timeOf } from './classify.ts'
+import {
+  type Answer,
+  classifyIdentity,
+  classifyPresentation,
+  classifyRevocation,
+  classifyTokenAnswer,
+  timeOf,
+} from './classify.ts'
 
 export interface HealthTapOptions {
   readonly appId: string
@@ -30,6 +37,9 @@ export interface HealthTapOptions {
 
 /** No answer of a token endpoint is longer; what is longer is not read. */
 const LARGEST_ANSWER_BYTES = 64 * 1024
+
+/** A protected resource to present access tokens to, where no identity URL is configured. */
+const ANY_RESOURCE = '/api/v2.1/me.json'
 
 /** A code that no provider has given out. */
 const MADE_UP = new Secret('healthtap-gateway-probe')
@@ -107,6 +117,21 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
     const again = await as(other)
     if (!SAYS_NOTHING_OF_US.has(again.kind) && basics === known) basics = [other, first]
     return again
+  }
+
+  async function get<T>(
+    operation: string,
+    url: string,
+    accessToken: Secret,
+    classify: (answer: Answer) => Outcome<T>,
+  ): Promise<Outcome<T>> {
+    const headers = { authorization: `Bearer ${accessToken.reveal()}` }
+    return await send(
+      operation,
+      url,
+      { method: 'GET', headers, body: null, deadlineMs: performance.now() + timeoutMs },
+      classify,
+    )
   }
 
   async function send<T>(
@@ -226,12 +251,19 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
       return outcome.kind === 'ok' || isAnswered ? { kind: 'ok', value: null } : outcome
     },
 
+    async authenticate({ username, password }) {
+      const body = { grant_type: 'password', username, password: password.reveal() }
+      return await post('password', '/oauth/token', body, answer => classifyTokenAnswer('password', answer))
+    },
+
+    async present(accessToken) {
+      return await get('present', options.identityUrl ?? `${apiUrl}${ANY_RESOURCE}`, accessToken, classifyPresentation)
+    },
+
     async identify(accessToken) {
       const { identityUrl } = options
       if (identityUrl === null) return { kind: 'ok', value: null }
-      const headers = { authorization: `Bearer ${accessToken.reveal()}` }
-      const deadlineMs = performance.now() + timeoutMs
-      return await send('identify', identityUrl, { method: 'GET', headers, body: null, deadlineMs }, answer => {
+      return await get('identify', identityUrl, accessToken, answer => {
         return classifyIdentity(answer, options.identityPointer)
       })
     },

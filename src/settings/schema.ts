@@ -77,6 +77,11 @@ const client = {
   ),
   HEALTHTAP_IDENTITY_POINTER: usual(forms.jsonPointer, '/guid', 'JSON pointer to the guid in that answer'),
   HEALTHTAP_PKCE: usual(forms.flag, 'true', 'send an S256 challenge with authorizations begun here'),
+  HEALTHTAP_PASSWORD_GRANT: usual(
+    forms.flag,
+    'false',
+    '`true`: a provisioned person whose refresh token is lost or refused is brought back with the stored password (RFC 6749, section 4.3)',
+  ),
   HEALTHTAP_TIMEOUT_MS: usual(forms.integer(100, 120_000), '10000', 'deadline of one provider request'),
   PROVIDER_MAX_CONCURRENCY: usual(
     forms.integer(1, 1_000),

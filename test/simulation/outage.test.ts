@@ -50,6 +50,8 @@ t.test('after an hour without the provider: no storm, the soonest first, everybo
     createUser: async () => down,
     revoke: async () => down,
     identify: async () => down,
+    authenticate: async () => down,
+    present: async () => down,
     refresh,
     async probe() {
       probes += 1
@@ -69,7 +71,14 @@ t.test('after an hour without the provider: no storm, the soonest first, everybo
   const broker = createBroker(
     {
       policy,
-      client: { redirectUris: [], scopes: ['s'], returnToOrigins: [], pkce: false, requireState: false },
+      client: {
+        redirectUris: [],
+        scopes: ['s'],
+        returnToOrigins: [],
+        pkce: false,
+        requireState: false,
+        passwordGrant: false,
+      },
       backgroundConcurrency: CONCURRENCY,
     },
     {

@@ -60,7 +60,14 @@ export class Replica {
       sendWithinMs: SEND_WITHIN_MS,
       idleAfterMs: world.plan.idleAfterMs,
     }
-    const client = { redirectUris: ['https://a'], scopes: ['s'], returnToOrigins: [], pkce: false, requireState: false }
+    const client = {
+      redirectUris: ['https://a'],
+      scopes: ['s'],
+      returnToOrigins: [],
+      pkce: false,
+      requireState: false,
+      passwordGrant: false,
+    }
     this.broker = createBroker(
       { policy, client, backgroundConcurrency: 8 },
       {
@@ -214,6 +221,8 @@ export class Replica {
       revoke: (token: Secret) => this.#ask<null>(null, nowMs => model.revoke(token, nowMs)),
       probe: () => this.#ask<null>(null, () => ({ kind: 'ok', value: null })),
       identify: async () => ({ kind: 'ok', value: null }),
+      authenticate: async () => clientRefused,
+      present: async () => ({ kind: 'refused', upstream: { status: 404 } }),
     }
   }
 

@@ -49,7 +49,9 @@ export interface World {
 
 export const LEASE_MS = 15_000
 
-export function createWorld(options: { stores?: Stores; policy?: Partial<RefreshPolicy> } = {}): World {
+export function createWorld(
+  options: { stores?: Stores; policy?: Partial<RefreshPolicy>; passwordGrant?: boolean } = {},
+): World {
   const clock = new ManualClock()
   const provider = new ScriptedProvider()
   const journal = new MemoryJournal()
@@ -74,6 +76,7 @@ export function createWorld(options: { stores?: Stores; policy?: Partial<Refresh
     returnToOrigins: [],
     pkce: true,
     requireState: false,
+    passwordGrant: options.passwordGrant ?? false,
   }
   return {
     ...world,

@@ -3,7 +3,7 @@ import { Secret } from '../../src/ports/secret.ts'
 
 const rejected = { kind: 'rejected', upstream: { status: 400, error: 'invalid_grant' } } as const
 
-type Operation = 'exchange' | 'refresh' | 'createUser' | 'revoke' | 'identify' | 'probe'
+type Operation = 'exchange' | 'refresh' | 'authenticate' | 'createUser' | 'revoke' | 'identify' | 'present' | 'probe'
 
 /** A provider whose answers are scripted: by default each refresh brings the next pair, as the real one does. */
 export class ScriptedProvider implements Provider {
@@ -62,6 +62,16 @@ export class ScriptedProvider implements Provider {
   revoke(token: Secret) {
     this.#dead.add(token.reveal())
     return this.#take<null>('revoke', token.reveal(), () => ({ kind: 'ok', value: null }))
+  }
+
+  authenticate(user: { username: string }) {
+    return this.#take('authenticate', user.username, () => this.answer())
+  }
+
+  /** The usual answer is that of a provider which has no such resource. */
+  present(accessToken: Secret) {
+    const refused = { kind: 'refused', upstream: { status: 404 } } as const
+    return this.#take<boolean>('present', accessToken.reveal(), () => refused)
   }
 
   probe() {
