@@ -5,6 +5,7 @@
 import type { Upstream } from '../errors.ts'
 import type { Outcome, TokenAnswer } from '../ports/provider.ts'
 import { Secret } from '../ports/secret.ts'
+import { httpDateMs } from './http-date.ts'
 
 export interface Answer {
   readonly status: number
@@ -40,14 +41,29 @@ const GUID = /^(?!\.{1,2}$)[A-Za-z0-9._~-]{1,128}$/
 /** RFC 6749, section 3.3; loosely, since what a provider has granted is granted. */
 const SCOPE = /^[\x20-\x7e]{0,2000}$/
 const LONGEST_LIFETIME_SECONDS = 10 * 365 * 86_400
+/** RFC 6749, appendix A.12 and A.17. Many servers take 16 KiB for all headers of a request: no longer token can be used. */
+const TOKEN = /^[\x20-\x7e]{1,16384}$/
+const DECIMAL = /^\d{1,10}(\.\d{1,10})?$/
+const LONGEST_DELAY_SECONDS = 999_999
 
-/** Answers of the token endpoint, and of provisioning, which brings a token too. */
-export function classifyTokenAnswer(operation: Operation, answer: Answer): Outcome<TokenAnswer> {
+/**
+ * Answers of the token endpoint, and of provisioning, which brings a token too. `sent`: the refresh token that the request spent.
+ * An answer without a refresh token leaves that one in force (RFC 6749, section 6); null: the answer has to bring one.
+ */
+export function classifyTokenAnswer(
+  operation: Operation,
+  answer: Answer,
+  sent: Secret | null = null,
+): Outcome<TokenAnswer> {
   const body = parseObject(answer.body)
-  const token = body === null || !isSuccess(answer) ? null : tokenAnswerOf(body)
+  const pair = body === null || !isSuccess(answer) ? null : tokenAnswerOf(body, null)
   // A pair that came is kept, whatever else is said beside it: the one before may be dead by now.
-  if (token !== null) return { kind: 'ok', value: token }
-  return failureOf(operation, answer, body) ?? unreadable(answer)
+  if (pair !== null) return { kind: 'ok', value: pair }
+  const failure = failureOf(operation, answer, body)
+  if (failure !== null) return failure
+  // A success without a known error: here a lone access token is kept too.
+  const half = body === null || sent === null ? null : tokenAnswerOf(body, sent)
+  return half === null ? unreadable(answer) : { kind: 'ok', value: half }
 }
 
 /** RFC 7009, section 2.2: 200 for every token that is not valid any more; the body does not matter. */
@@ -86,16 +102,27 @@ function failureOf(
   const { status } = answer
   const upstream = upstreamOf(status, body)
   const retryAfterSeconds = retryAfterSecondsOf(answer)
-  const kind = upstream.error === undefined ? undefined : OAUTH_ERRORS[upstream.error]
-  if (kind === 'unavailable') return { kind, upstream, retryAfterSeconds }
+  const reason = `answered ${status}`
+  const kind = upstream.error === undefined ? undefined : kindOf(operation, upstream.error)
+  if (kind === 'unavailable') return { kind, upstream, retryAfterSeconds, reason: `${reason} ${upstream.error}` }
   if (kind !== undefined) return { kind, upstream }
   if (isSuccess(answer)) return null
-  if (status === 429) return { kind: 'unavailable', upstream, retryAfterSeconds }
-  if (status >= 500) return { kind: 'unknown', upstream, settled: true, unreadable: false, retryAfterSeconds }
+  if (status === 429) return { kind: 'unavailable', upstream, retryAfterSeconds, reason }
+  if (status >= 500) return { kind: 'unknown', upstream, settled: true, unreadable: false, retryAfterSeconds, reason }
   if (operation === 'users' && isNameTaken(answer, body)) return { kind: 'conflict', upstream }
   // Provisioning lies behind HTTP Basic alone: there, 401 is about our credentials. The token endpoint always says more.
   if (operation === 'users' && status === 401) return { kind: 'client_refused', upstream }
   return { kind: 'refused', upstream }
+}
+
+/**
+ * `unauthorized_client` says that our credentials are good and this client may not do this. At revocation it is about the token,
+ * which is another client's or forgotten; at the password grant it is about the grant type (RFC 6749, section 5.2). Elsewhere the
+ * client may do nothing that we need, and an operator has to act.
+ */
+function kindOf(operation: Operation, error: string): Kind | undefined {
+  const isAboutMore = operation === 'revoke' || operation === 'password'
+  return error === 'unauthorized_client' && isAboutMore ? 'refused' : OAUTH_ERRORS[error]
 }
 
 /** A taken name is documented nowhere: a conflict says it, and so does an unprocessable username. */
@@ -120,14 +147,19 @@ function withoutSecrets(text: string): string {
   return text.replaceAll(/\S{20,}/g, '…')
 }
 
-/** RFC 6749, section 5.1; null: not a usable one. */
-function tokenAnswerOf(body: Readonly<Record<string, unknown>>): TokenAnswer | null {
-  const { access_token: accessToken, refresh_token: refreshToken, token_type: tokenType, scope } = body
-  if (!isToken(accessToken) || !isToken(refreshToken)) return null
-  const isBearer = typeof tokenType === 'string' && tokenType.toLowerCase() === 'bearer'
-  if (tokenType !== undefined && !isBearer) return null
+/**
+ * RFC 6749, section 5.1; null: not a usable one. `sent`: stands in where there is no usable refresh token.
+ *
+ * `token_type` is not looked at. Every token is used as a bearer token here, and servers leave the type out, send null or a type
+ * of their own. A pair that is thrown away for it is lost for good, while one that the provider means otherwise fails at its use.
+ */
+function tokenAnswerOf(body: Readonly<Record<string, unknown>>, sent: Secret | null): TokenAnswer | null {
+  const accessToken = tokenOf(body.access_token)
+  const refreshToken = tokenOf(body.refresh_token) ?? sent
+  if (accessToken === null || refreshToken === null) return null
+  const { scope } = body
   return {
-    pair: { accessToken: new Secret(accessToken), refreshToken: new Secret(refreshToken) },
+    pair: { accessToken, refreshToken },
     expiresInSeconds: lifetimeOf(body.expires_in),
     // 0 is said of refresh tokens that do not expire.
     refreshTokenExpiresInSeconds:
@@ -137,14 +169,15 @@ function tokenAnswerOf(body: Readonly<Record<string, unknown>>): TokenAnswer | n
   }
 }
 
-/** RFC 6749, appendix A.12 and A.17: visible characters. */
-function isToken(value: unknown): value is string {
-  return typeof value === 'string' && /^[\x21-\x7e]{1,8192}$/.test(value)
+/** White space around a token is no part of it: a header would lose it too. */
+function tokenOf(value: unknown): Secret | null {
+  const text = typeof value === 'string' ? value.trim() : ''
+  return TOKEN.test(text) ? new Secret(text) : null
 }
 
 /** Some servers send numbers as text. Anything else is as good as absent. */
 function lifetimeOf(value: unknown): number | null {
-  const seconds = typeof value === 'string' && /^\d{1,10}$/.test(value) ? Number(value) : value
+  const seconds = typeof value === 'string' && DECIMAL.test(value.trim()) ? Number(value) : value
   if (typeof seconds !== 'number' || !Number.isFinite(seconds) || seconds < 0) return null
   return Math.min(Math.floor(seconds), LONGEST_LIFETIME_SECONDS)
 }
@@ -162,27 +195,30 @@ function unreadable(answer: Answer): Outcome<never> {
     settled: true,
     unreadable: true,
     retryAfterSeconds: null,
+    reason: `answered ${answer.status}, unreadable`,
   }
 }
 
-/** `Retry-After` (RFC 9110, section 10.2.3); its date form is by the provider's clock, which `Date` shows. */
+/**
+ * `Retry-After` (RFC 9110, section 10.2.3). Seconds should be whole; a fraction is rounded up, since to ask early is refused again.
+ * The date form is by the provider's clock, which `Date` shows. A number above `LONGEST_DELAY_SECONDS` is no delay (a point in
+ * time, milliseconds) and is ignored; a date may lie further ahead, and is cut off there.
+ */
 function retryAfterSecondsOf({ retryAfter, date }: Answer): number | null {
   if (retryAfter === null) return null
-  if (/^\d{1,6}$/.test(retryAfter)) return Number(retryAfter)
-  const [untilMs, nowMs] = [timeOf(retryAfter), timeOf(date)]
-  return untilMs === null || nowMs === null ? null : Math.max(0, (untilMs - nowMs) / 1000)
+  if (DECIMAL.test(retryAfter)) {
+    const seconds = Math.ceil(Number(retryAfter))
+    return seconds <= LONGEST_DELAY_SECONDS ? seconds : null
+  }
+  const [untilMs, nowMs] = [httpDateMs(retryAfter), httpDateMs(date)]
+  if (untilMs === null || nowMs === null) return null
+  return Math.min(Math.max(0, (untilMs - nowMs) / 1000), LONGEST_DELAY_SECONDS)
 }
 
-/** RFC 9110, section 5.6.7; null: not in the one form that is still to be sent. */
-export function timeOf(date: string | null): number | null {
-  const isDate = date !== null && /^\w{3}, \d{2} \w{3} \d{4} \d{2}:\d{2}:\d{2} GMT$/.test(date)
-  const timeMs = isDate ? Date.parse(date) : Number.NaN
-  return Number.isNaN(timeMs) ? null : timeMs
-}
-
+/** A byte order mark before it is no part of JSON, and does no harm (RFC 8259, section 8.1). */
 function parseObject(text: string): Readonly<Record<string, unknown>> | null {
   try {
-    const parsed: unknown = JSON.parse(text)
+    const parsed: unknown = JSON.parse(text.replace(/^\ufeff/, ''))
     return typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed)
       ? (parsed as Record<string, unknown>)
       : null

@@ -1,7 +1,5 @@
 /** HealthTap over HTTP, as PROVIDER.md documents it: JSON bodies, HTTP Basic, one deadline for each request. */
 import { createHash } from 'node:crypto'
-import { EventEmitter } from 'node:events'
-import { Agent, request } from 'undici'
 import type { Outcome, Provider } from '../ports/provider.ts'
 import { Secret } from '../ports/secret.ts'
 import { noTracing, type Span, type Tracing } from '../ports/tracing.ts'
@@ -11,8 +9,10 @@ import {
   classifyPresentation,
   classifyRevocation,
   classifyTokenAnswer,
-  timeOf,
 } from './classify.ts'
+import { decoded } from './content-coding.ts'
+import { httpDateMs } from './http-date.ts'
+import { createTransport, type HttpAnswer, type HttpRequest } from './transport.ts'
 
 export interface HealthTapOptions {
   readonly appId: string
@@ -35,7 +35,7 @@ export interface HealthTapOptions {
   readonly tracing?: Tracing
 }
 
-/** No answer of a token endpoint is longer; what is longer is not read. */
+/** No answer of a token endpoint is longer, decoded or not; what is longer is not read. */
 const LARGEST_ANSWER_BYTES = 64 * 1024
 
 /** A protected resource to present access tokens to, where no identity URL is configured. */
@@ -44,36 +44,11 @@ const ANY_RESOURCE = '/api/v2.1/me.json'
 /** A code that no provider has given out. */
 const MADE_UP = new Secret('healthtap-gateway-probe')
 
-/** Failures before anything was sent: whatever was asked for was not done. */
-const NEVER_SENT = new Set([
-  'ECONNREFUSED',
-  'EAI_AGAIN',
-  'ENOTFOUND',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-  'ENETDOWN',
-  'UND_ERR_CONNECT_TIMEOUT',
-  'CERT_HAS_EXPIRED',
-  'DEPTH_ZERO_SELF_SIGNED_CERT',
-  'ERR_TLS_CERT_ALTNAME_INVALID',
-  'SELF_SIGNED_CERT_IN_CHAIN',
-  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
-])
-
 /** Outcomes by which the provider has done its work, be it by a no. */
 const IS_AN_ANSWER: ReadonlySet<Outcome<unknown>['kind']> = new Set(['ok', 'rejected', 'conflict'])
 
 /** Outcomes after which it is not known whether our credentials were taken. */
 const SAYS_NOTHING_OF_US: ReadonlySet<Outcome<unknown>['kind']> = new Set(['client_refused', 'unavailable', 'unknown'])
-
-interface Init {
-  readonly method: 'GET' | 'POST'
-  readonly headers: Readonly<Record<string, string>>
-  /** null: none. */
-  readonly body: string | null
-  /** When the answer must be here, by `performance.now()`. */
-  readonly deadlineMs: number
-}
 
 export interface HealthTap extends Provider {
   /** From here on with these. */
@@ -83,10 +58,10 @@ export interface HealthTap extends Provider {
 
 export function createHealthTap(options: HealthTapOptions): HealthTap {
   const { timeoutMs, tracing = noTracing } = options
-  const agent = new Agent({
+  const transport = createTransport({
     connections: options.connections,
-    connect: { timeout: Math.ceil(timeoutMs / 2) },
-    maxResponseSize: LARGEST_ANSWER_BYTES,
+    connectTimeoutMs: Math.ceil(timeoutMs / 2),
+    largestAnswerBytes: LARGEST_ANSWER_BYTES,
   })
   let basics = basicsOf(options)
   const apiUrl = options.apiUrl.replace(/\/+$/, '')
@@ -97,22 +72,24 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
     return secrets.map(secret => `Basic ${Buffer.from(`${options.appId}:${secret.reveal()}`).toString('base64')}`)
   }
 
+  /** `isOnce`: the request cannot be repeated when its outcome is unknown. */
   async function post<T>(
-    operation: string,
-    path: string,
+    { operation, path, isOnce = false }: { operation: string; path: string; isOnce?: boolean },
     body: object,
     classify: (answer: Answer) => Outcome<T>,
   ): Promise<Outcome<T>> {
-    const deadlineMs = performance.now() + timeoutMs
+    const deadlineMs = transport.deadlines.in(timeoutMs)
     const known = basics
     const [first = '', other] = known
+    const request = { method: 'POST', url: `${apiUrl}${path}`, body: JSON.stringify(body), deadlineMs, isOnce } as const
     async function as(authorization: string): Promise<Outcome<T>> {
       const headers = { authorization, 'content-type': 'application/json' }
-      const init = { method: 'POST', headers, body: JSON.stringify(body), deadlineMs } as const
-      return await send(operation, `${apiUrl}${path}`, init, classify)
+      return await send(operation, { ...request, headers }, classify)
     }
     const outcome = await as(first)
     if (outcome.kind !== 'client_refused' || other === undefined) return outcome
+    // A request without time for an answer would leave in doubt what is certain now.
+    if (transport.deadlines.in(0) >= deadlineMs) return outcome
     // Nothing was spent: whoever refuses us does not look at what we ask for.
     const again = await as(other)
     if (!SAYS_NOTHING_OF_US.has(again.kind) && basics === known) basics = [other, first]
@@ -126,28 +103,24 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
     classify: (answer: Answer) => Outcome<T>,
   ): Promise<Outcome<T>> {
     const headers = { authorization: `Bearer ${accessToken.reveal()}` }
-    return await send(
-      operation,
-      url,
-      { method: 'GET', headers, body: null, deadlineMs: performance.now() + timeoutMs },
-      classify,
-    )
+    const deadlineMs = transport.deadlines.in(timeoutMs)
+    return await send(operation, { method: 'GET', url, headers, body: null, deadlineMs, isOnce: false }, classify)
   }
 
   async function send<T>(
     operation: string,
-    url: string,
-    init: Init,
+    request: HttpRequest,
     classify: (answer: Answer) => Outcome<T>,
   ): Promise<Outcome<T>> {
     const span = tracing.ask(`HealthTap ${operation}`, {
       'htgw.operation': operation,
-      'http.request.method': init.method,
-      'url.full': url.replace(/[?#].*/s, ''),
+      'http.request.method': request.method,
+      'url.full': request.url.replace(/[?#].*/s, ''),
     })
     return await span.run(async () => {
-      const outcome = await sendIn(span, url, init, classify)
+      const outcome = await sendIn(span, request, classify)
       span.tell({ 'htgw.outcome': outcome.kind })
+      if ('reason' in outcome && outcome.reason !== undefined) span.tell({ 'htgw.reason': outcome.reason })
       if (!IS_AN_ANSWER.has(outcome.kind)) span.fail(outcome.kind)
       return outcome
     })
@@ -155,47 +128,35 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
 
   async function sendIn<T>(
     span: Span,
-    url: string,
-    { method, headers, body, deadlineMs }: Init,
+    request: HttpRequest,
     classify: (answer: Answer) => Outcome<T>,
   ): Promise<Outcome<T>> {
     const sentAtMs = Date.now()
-    // What `request` takes in the place of an AbortSignal, which is several times as dear.
-    const signal = new EventEmitter()
-    const timer = setTimeout(() => signal.emit('abort'), deadlineMs - performance.now())
-    try {
-      const response = await request(url, {
-        method,
-        body,
-        signal,
-        // Nothing compressed: it would be as large as it likes once it is open, and a new pair in it is worth more than bytes.
-        headers: {
-          ...headers,
-          ...tracing.headers(),
-          accept: 'application/json',
-          'accept-encoding': 'identity',
-          'user-agent': 'healthtap-gateway',
-        },
-        dispatcher: agent,
-      })
-      span.tell({ 'http.response.status_code': response.statusCode })
-      const { date = null, 'retry-after': retryAfter = null } = response.headers
-      const dateMs = timeOf(typeof date === 'string' ? date : null)
-      if (dateMs !== null) options.onDate?.({ dateMs, sentAtMs, receivedAtMs: Date.now() })
-      return classify({
-        status: response.statusCode,
-        body: await response.body.text(),
-        retryAfter: typeof retryAfter === 'string' ? retryAfter : null,
-        date: typeof date === 'string' ? date : null,
-      })
-    } catch (error) {
-      const silence = { upstream: {}, retryAfterSeconds: null }
-      return neverSent(error)
-        ? { kind: 'unavailable', ...silence }
-        : { kind: 'unknown', settled: false, unreadable: false, ...silence }
-    } finally {
-      clearTimeout(timer)
+    const end = await transport.send({
+      ...request,
+      // Nothing compressed: tokens do not get smaller by it.
+      headers: {
+        ...request.headers,
+        ...tracing.headers(),
+        accept: 'application/json',
+        'accept-encoding': 'identity',
+        'user-agent': 'healthtap-gateway',
+      },
+    })
+    if (end.kind === 'silence') {
+      const { wasSent, reason } = end
+      const silence = { upstream: {}, retryAfterSeconds: null, reason }
+      // A part of an answer, or one that is not HTTP, does not tell whether the provider has done its work. So it is not settled,
+      // and tried again after the lease: that costs time, and no token.
+      return wasSent
+        ? { kind: 'unknown', settled: false, unreadable: false, ...silence }
+        : { kind: 'unavailable', ...silence }
     }
+    span.tell({ 'http.response.status_code': end.status })
+    const date = headerOf(end, 'date')
+    const dateMs = httpDateMs(date)
+    if (dateMs !== null) options.onDate?.({ dateMs, sentAtMs, receivedAtMs: Date.now() })
+    return classify({ status: end.status, body: textOf(end), retryAfter: headerOf(end, 'retry-after'), date })
   }
 
   async function exchange(
@@ -209,7 +170,10 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
       redirect_uri: redirectUri,
       ...(codeVerifier === null ? {} : { code_verifier: codeVerifier.reveal() }),
     }
-    return await post(operation, '/oauth/token', body, answer => classifyTokenAnswer('exchange', answer))
+    const isOnce = operation === 'exchange'
+    return await post({ operation, path: '/oauth/token', isOnce }, body, answer => {
+      return classifyTokenAnswer('exchange', answer)
+    })
   }
 
   return {
@@ -231,16 +195,20 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
 
     async refresh(refreshToken) {
       const body = { grant_type: 'refresh_token', refresh_token: refreshToken.reveal() }
-      return await post('refresh', '/oauth/token', body, answer => classifyTokenAnswer('refresh', answer))
+      return await post({ operation: 'refresh', path: '/oauth/token' }, body, answer => {
+        return classifyTokenAnswer('refresh', answer, refreshToken)
+      })
     },
 
     async createUser({ username, password, attributes }) {
       const body = { ...attributes, username, password: password.reveal() }
-      return await post('create_user', '/api/v2.1/users.json', body, answer => classifyTokenAnswer('users', answer))
+      return await post({ operation: 'create_user', path: '/api/v2.1/users.json', isOnce: true }, body, answer => {
+        return classifyTokenAnswer('users', answer)
+      })
     },
 
     async revoke(token) {
-      return await post('revoke', '/oauth/revoke', { token: token.reveal() }, classifyRevocation)
+      return await post({ operation: 'revoke', path: '/oauth/revoke' }, { token: token.reveal() }, classifyRevocation)
     },
 
     async probe() {
@@ -253,7 +221,9 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
 
     async authenticate({ username, password }) {
       const body = { grant_type: 'password', username, password: password.reveal() }
-      return await post('password', '/oauth/token', body, answer => classifyTokenAnswer('password', answer))
+      return await post({ operation: 'password', path: '/oauth/token' }, body, answer => {
+        return classifyTokenAnswer('password', answer)
+      })
     },
 
     async present(accessToken) {
@@ -273,7 +243,7 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
     },
 
     async close() {
-      await agent.close()
+      await transport.close()
     },
   }
 }
@@ -283,7 +253,15 @@ function challengeOf(codeVerifier: Secret): string {
   return createHash('sha256').update(codeVerifier.reveal()).digest('base64url')
 }
 
-function neverSent(error: unknown): boolean {
-  if (error instanceof AggregateError) return error.errors.every(neverSent)
-  return error instanceof Error && NEVER_SENT.has((error as NodeJS.ErrnoException).code ?? '')
+/** null: none, or several. */
+function headerOf({ headers }: HttpAnswer, name: string): string | null {
+  const value = headers[name]
+  return typeof value === 'string' ? value : null
+}
+
+/** JSON is UTF-8 (RFC 8259, section 8.1), whatever `Content-Type` says. */
+function textOf({ headers, body }: HttpAnswer): string {
+  const coding = headers['content-encoding']
+  const bytes = coding === undefined ? body : decoded(body, String(coding), LARGEST_ANSWER_BYTES)
+  return bytes.toString('utf8')
 }

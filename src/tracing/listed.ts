@@ -16,6 +16,7 @@ export const LISTED: ReadonlySet<string> = new Set([
   'htgw.lane',
   'htgw.operation',
   'htgw.outcome',
+  'htgw.reason',
   'htgw.problem',
   'htgw.request_id',
   'htgw.result',

@@ -1,5 +1,5 @@
 /** A provider, or whoever stands in for it, that answers with everything but what is agreed: on a real connection. */
-import { gzipSync } from 'node:zlib'
+import { brotliCompressSync, deflateRawSync, deflateSync, gzipSync } from 'node:zlib'
 import t, { type Test } from 'tap'
 import type { Outcome } from '../../src/ports/provider.ts'
 import { Secret } from '../../src/ports/secret.ts'
@@ -22,8 +22,8 @@ const json = (body: object, status = 200, headers: readonly string[] = []) =>
 const pairWith = (more: object) => json({ ...PAIR, ...more })
 
 type Kind = Outcome<never>['kind'] | 'unreadable' | 'silent'
-/** Of requests that bring tokens; of a revocation; of the question whose token it is; of a probe. */
-type Kinds = readonly [tokens: Kind, revoke: Kind, identify: Kind, probe: Kind]
+/** Of requests that bring tokens; of a revocation; of the question whose token it is; of a probe; of a refresh, where it differs. */
+type Kinds = readonly [tokens: Kind, revoke: Kind, identify: Kind, probe: Kind, refresh?: Kind]
 
 const UNREADABLE: Kinds = ['unreadable', 'ok', 'unreadable', 'unreadable']
 const SILENT: Kinds = ['silent', 'silent', 'silent', 'silent']
@@ -73,8 +73,25 @@ const CASES: readonly [string, Reply, Kinds][] = [
   ['lifetimes without end', wire(200, text.replace('7199', '1e400')), GOOD],
 
   ['in UTF-16', wire(200, Buffer.from(text, 'utf16le')), UNREADABLE],
-  ['compressed, unasked', wire(200, gzipSync(text), ['content-encoding: gzip']), UNREADABLE],
+  ['compressed, unasked', wire(200, gzipSync(text), ['content-encoding: gzip']), GOOD],
+  ['compressed, under an old name', wire(200, gzipSync(text), ['content-encoding: X-GZIP']), GOOD],
+  ['deflated', wire(200, deflateSync(text), ['content-encoding: deflate']), GOOD],
+  ['deflated without a head', wire(200, deflateRawSync(text), ['content-encoding: deflate']), GOOD],
+  ['compressed by brotli', wire(200, brotliCompressSync(text), ['content-encoding: br']), GOOD],
+  [
+    'compressed three times',
+    wire(200, brotliCompressSync(gzipSync(deflateSync(text))), [
+      'content-encoding: deflate, gzip',
+      'content-encoding: br',
+    ]),
+    GOOD,
+  ],
+  ['compressed, it says', wire(200, text, ['content-encoding: gzip']), GOOD],
+  ['in its identity', wire(200, text, ['content-encoding: identity']), GOOD],
   ['a compressed bomb', wire(200, BOMB, ['content-encoding: gzip']), UNREADABLE],
+  ['a bomb in a bomb', wire(200, gzipSync(BOMB), ['content-encoding: gzip, gzip']), UNREADABLE],
+  ['compressed and cut off', wire(200, gzipSync(text).subarray(0, -12), ['content-encoding: gzip']), UNREADABLE],
+  ['compressed in another way', wire(200, brotliCompressSync(text), ['content-encoding: gzip']), UNREADABLE],
   ['in a coding that is none', wire(200, gzipSync(text), ['content-encoding: bomb']), UNREADABLE],
   ['nothing', wire(200, ''), UNREADABLE],
   ['no content', 'HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n', UNREADABLE],
@@ -91,21 +108,33 @@ const CASES: readonly [string, Reply, Kinds][] = [
     wire(200, `{"__proto__":${text},"constructor":{"prototype":${text}}}`),
     ['unreadable', 'ok', 'ok', 'unreadable'],
   ],
-  [
-    'a type that fools',
-    pairWith({ token_type: { toString: 1, valueOf: 1 } }),
-    ['unreadable', 'ok', 'ok', 'unreadable'],
-  ],
-  ...['a\r\nset-cookie: b', 'a\0b', 'a b', 'tökén', '', 'x'.repeat(8_193), 7, null, [ACCESS], { a: ACCESS }].flatMap(
-    token =>
-      ['access_token', 'refresh_token'].map((name): [string, Reply, Kinds] => [
-        `${name}: ${encodeURI(JSON.stringify(token)).slice(0, 20)}`,
-        pairWith({ [name]: token }),
-        ['unreadable', 'ok', 'ok', 'unreadable'],
-      ]),
+  ['a type that fools', pairWith({ token_type: { toString: 1, valueOf: 1 } }), GOOD],
+  ['a type that is none', pairWith({ token_type: null }), GOOD],
+  ...['a\r\nset-cookie: b', 'a\0b', 'tökén', '', ' ', 'x'.repeat(16_385), 7, null, [ACCESS], { a: ACCESS }].flatMap(
+    (token): [string, Reply, Kinds][] => {
+      const text = encodeURI(JSON.stringify(token)).slice(0, 20)
+      const unusable = ['unreadable', 'ok', 'ok', 'unreadable'] as const
+      return [
+        [`access_token: ${text}`, pairWith({ access_token: token }), unusable],
+        [`refresh_token: ${text}`, pairWith({ refresh_token: token }), [...unusable, 'ok']],
+      ]
+    },
+  ),
+  ...['a b', 'x'.repeat(8_193), `${ACCESS}\n`].flatMap(token =>
+    ['access_token', 'refresh_token'].map((name): [string, Reply, Kinds] => [
+      `${name}: ${encodeURI(token).slice(-20)}`,
+      pairWith({ [name]: token }),
+      GOOD,
+    ]),
   ),
 
   ['invalid_grant', json({ error: 'invalid_grant' }, 400), ['rejected', 'rejected', 'rejected', 'ok']],
+  // At revocation it is about the token; elsewhere about us.
+  [
+    'unauthorized_client',
+    json({ error: 'unauthorized_client' }, 403),
+    ['client_refused', 'refused', 'client_refused', 'client_refused'],
+  ],
   ['an error of no kind', json({ error: { toString: 'invalid_grant' } }, 400), REFUSED],
   ['an error in a prototype', wire(400, '{"__proto__":{"error":"invalid_grant"}}'), REFUSED],
   ['an error of the language', json({ error: 'constructor' }, 400), REFUSED],
@@ -181,11 +210,11 @@ const WAITS = /that do not come|that does not come|silence/
 t.test('what each answer is taken for, whatever was asked', async t => {
   const server = await startHostile(t)
   const [patient, impatient] = [healthTap(t, server, 60_000), healthTap(t, server, 150)]
-  for (const [name, reply, [tokens, revoke, identify, probe]] of CASES) {
+  for (const [name, reply, [tokens, revoke, identify, probe, refresh = tokens]] of CASES) {
     server.answer(reply)
     const provider = WAITS.test(name) ? impatient : patient
     const expected: Record<Operation, Kind> = {
-      refresh: tokens,
+      refresh,
       exchange: tokens,
       createUser: tokens,
       revoke,
@@ -268,7 +297,7 @@ t.test('whose tokens they are: what is no name is none', async t => {
 
 /** One of each kind, since each takes a gateway of its own: after a few of them a breaker would not ask any more. */
 const COSTLY =
-  /^(nothing|no content|HTML|compressed, unasked|tokens in a prototype|access_token: %22a%5C|an error of (no kind|the)|server|too many|a word|silence|farewell|half a word|another)/
+  /^(nothing|no content|HTML|compressed and cut|tokens in a prototype|access_token: %22a%5C|an error of (no kind|the)|server|too many|a word|silence|farewell|half a word|another)/
 
 t.test('no answer but invalid_grant costs anybody their grant', async t => {
   const server = await startHostile(t)
@@ -286,5 +315,25 @@ t.test('no answer but invalid_grant costs anybody their grant', async t => {
     t.ok(grant?.status === 'active' || grant?.status === 'in_doubt', `${name}: ${grant?.status}`)
     t.equal(grant?.pair.refreshToken.reveal(), 'old-refresh')
     t.equal(grant?.version, 1)
+  }
+})
+
+t.test('a refresh that brings no refresh token makes a version with the one that was sent', async t => {
+  const server = await startHostile(t)
+  const { send, stores } = await startApp(t, {}, healthTap(t, server, 60_000))
+  const imported = { access_token: 'old-access', refresh_token: 'old-refresh', expires_in: 7200 }
+  t.equal((await send('PUT', '/v1/grants/ada', imported)).statusCode, 201)
+  const { refresh_token: _, ...lone } = PAIR
+  const answers = [lone, { ...lone, refresh_token: null }, { ...lone, refresh_token: '' }, PAIR]
+  for (const [index, body] of answers.entries()) {
+    const accessToken = `access-${index}`
+    server.answer(json({ ...body, access_token: accessToken }))
+    const version = index + 1
+    const reported = await send('POST', '/v1/grants/ada/refresh', { version })
+    t.match(reported, { statusCode: 200 })
+    t.match(reported.json(), { version: version + 1, access_token: accessToken })
+    const grant = (await stores.grants.read('ada'))?.record
+    t.match(grant, { status: 'active', version: version + 1, attempt: null, doubtUntilMs: null })
+    t.equal(grant?.pair.refreshToken.reveal(), body === PAIR ? REFRESH : 'old-refresh')
   }
 })

@@ -44,6 +44,14 @@ export async function signedBy(t: Test, ca: Certificate, name: string, wanted: S
   return read(files)
 }
 
+/** What this self-signed certificate says, signed by `ca` and expired yesterday. */
+export async function expired(t: Test, ca: Certificate, certificate: Certificate): Promise<Certificate> {
+  const { certFile } = filesOf(t, 'expired')
+  const by = ['-CA', ca.certFile, '-CAkey', ca.keyFile, '-set_serial', '1']
+  await openssl('x509', '-in', certificate.certFile, '-out', certFile, '-days', '-1', ...by)
+  return read({ certFile, keyFile: certificate.keyFile })
+}
+
 interface Files {
   readonly certFile: string
   readonly keyFile: string

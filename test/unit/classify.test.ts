@@ -1,5 +1,6 @@
 import t from 'tap'
 import type { Outcome, TokenAnswer } from '../../src/ports/provider.ts'
+import { Secret } from '../../src/ports/secret.ts'
 import {
   type Answer,
   classifyIdentity,
@@ -45,7 +46,7 @@ t.test('the documented answer', async t => {
   t.equal(pair?.accessToken.reveal(), ACCESS)
   t.equal(pair?.refreshToken.reveal(), REFRESH)
   t.strictSame(rest, { expiresInSeconds: 7199, refreshTokenExpiresInSeconds: null, scope: 'member_public', guid: GUID })
-  for (const status of [200, 201, 202]) {
+  for (const status of [200, 201, 202, 203, 206, 299]) {
     t.equal(classifyTokenAnswer('users', answer(status, DOCUMENTED)).kind, 'ok', `${status}`)
   }
 })
@@ -70,6 +71,7 @@ t.test('an OAuth error decides, not the status', async t => {
           operation,
           answer(status, { error, error_description: 'The provided grant is wrong.' }),
         )
+        if (operation === 'revoke' && error === 'unauthorized_client') continue
         t.match(outcome, { kind, upstream: { status, error, error_description: 'The provided grant is wrong.' } })
       }
     }
@@ -77,8 +79,24 @@ t.test('an OAuth error decides, not the status', async t => {
   t.equal(classify('refresh', answer(200, { error: 'invalid_grant' })).kind, 'rejected', 'not even by 200')
 })
 
+t.test(
+  'unauthorized_client is about the token at revocation, and about the grant type at the password grant',
+  async t => {
+    for (const status of [400, 401, 403]) {
+      const given = answer(status, { error: 'unauthorized_client' })
+      const refused = { kind: 'refused', upstream: { status, error: 'unauthorized_client' } }
+      t.strictSame(classifyRevocation(given), refused)
+      t.strictSame(classifyTokenAnswer('password', given), refused)
+      t.equal(classifyTokenAnswer('refresh', given).kind, 'client_refused')
+      t.equal(classifyRevocation(answer(status, { error: 'invalid_client' })).kind, 'client_refused')
+    }
+  },
+)
+
 const DATE = 'Wed, 21 Oct 2026 07:28:00 GMT'
 const SOON = 'Wed, 21 Oct 2026 07:29:30 GMT'
+const RFC_850 = 'Wednesday, 21-Oct-26 07:29:30 GMT'
+const ASCTIME = 'Wed Oct 21 07:29:30 2026'
 const settled = { kind: 'unknown', settled: true, unreadable: false }
 const unreadable = { kind: 'unknown', settled: true, unreadable: true }
 const unavailable = { kind: 'unavailable', retryAfterSeconds: null }
@@ -103,6 +121,30 @@ t.test('answers without an OAuth error', async t => {
     { name: 'until no date', given: answer(429, '', 'Wed, 99 Oct 2026 07:28:00 GMT', DATE), is: unavailable },
     { name: 'until a date in words', given: answer(429, '', 'tomorrow', DATE), is: unavailable },
     { name: 'with nonsense', given: answer(429, '', '-1'), is: unavailable },
+    { name: 'a fraction', given: answer(429, '', '2.997'), is: { ...unavailable, retryAfterSeconds: 3 } },
+    { name: 'a whole fraction', given: answer(429, '', '3.0'), is: { ...unavailable, retryAfterSeconds: 3 } },
+    { name: 'hardly any', given: answer(503, '', '0.001'), is: { ...settled, retryAfterSeconds: 1 } },
+    { name: 'a negative fraction', given: answer(429, '', '-0.5'), is: unavailable },
+    { name: 'a power', given: answer(429, '', '1e3'), is: unavailable },
+    { name: 'a point in time', given: answer(429, '', '1795593600'), is: unavailable },
+    { name: 'without end', given: answer(429, '', '9'.repeat(400)), is: unavailable },
+    { name: 'RFC 850', given: answer(429, '', RFC_850, DATE), is: { ...unavailable, retryAfterSeconds: 90 } },
+    { name: 'asctime', given: answer(429, '', ASCTIME, DATE), is: { ...unavailable, retryAfterSeconds: 90 } },
+    {
+      name: 'by RFC 850',
+      given: answer(429, '', 'Wed, 21 Oct 2026 07:31:00 GMT', RFC_850),
+      is: { retryAfterSeconds: 90 },
+    },
+    {
+      name: 'by asctime',
+      given: answer(429, '', 'Wed, 21 Oct 2026 07:31:00 GMT', ASCTIME),
+      is: { retryAfterSeconds: 90 },
+    },
+    {
+      name: 'an age',
+      given: answer(429, '', 'Fri, 31 Dec 9999 23:59:59 GMT', DATE),
+      is: { retryAfterSeconds: 999_999 },
+    },
     { name: 'in JSON', given: answer(429, { error: 'Rate limit', guid: 1 }, '3'), is: { retryAfterSeconds: 3 } },
   ]
   for (const { name, given, is } of shapes) {
@@ -130,7 +172,6 @@ t.test('401 without an error is about credentials at provisioning alone', async 
 
 t.test('a success that cannot be used', async t => {
   const { access_token: _, ...withoutAccess } = DOCUMENTED
-  const { refresh_token: __, ...withoutRefresh } = DOCUMENTED
   const bodies = [
     '',
     HTML,
@@ -141,30 +182,83 @@ t.test('a success that cannot be used', async t => {
     {},
     [DOCUMENTED],
     withoutAccess,
-    withoutRefresh,
-    { ...DOCUMENTED, refresh_token: null },
-    { ...DOCUMENTED, refresh_token: '' },
-    { ...DOCUMENTED, refresh_token: 7 },
-    { ...DOCUMENTED, access_token: 'two words' },
+    { ...DOCUMENTED, access_token: null },
+    { ...DOCUMENTED, access_token: ' ' },
     { ...DOCUMENTED, access_token: 'line\r\nbreak' },
-    { ...DOCUMENTED, access_token: 'x'.repeat(8193) },
-    { ...DOCUMENTED, token_type: 'mac' },
-    { ...DOCUMENTED, token_type: null },
+    { ...DOCUMENTED, access_token: 'x'.repeat(16_385) },
   ]
   for (const body of bodies) {
     for (const operation of ['exchange', 'refresh', 'users'] as const) {
-      const outcome = classify(operation, answer(200, body))
-      t.match(outcome, unreadable, `${operation}: ${JSON.stringify(body).slice(0, 60)}`)
-      t.notMatch(JSON.stringify(outcome), REFRESH)
+      for (const sent of [null, new Secret('sent')]) {
+        const outcome = classifyTokenAnswer(operation, answer(200, body), sent)
+        t.match(outcome, unreadable, `${operation}: ${JSON.stringify(body).slice(0, 60)}`)
+        t.notMatch(JSON.stringify(outcome), REFRESH)
+      }
     }
   }
   t.match(classify('refresh', answer(204, '')), unreadable, 'no content is no token')
 })
 
-t.test('the type of the token, in any case or not said', async t => {
-  for (const type of ['bearer', 'Bearer', 'BEARER']) t.ok(tokenOf({ ...DOCUMENTED, token_type: type }), type)
-  const { token_type: _, ...untyped } = DOCUMENTED
-  t.ok(tokenOf(untyped), 'absent')
+t.test('a refresh that brings no usable refresh token leaves the one that was sent in force', async t => {
+  const { refresh_token: _, ...without } = DOCUMENTED
+  const bad = [null, '', ' ', 7, {}, [REFRESH], 'line\nbreak', 'tökén', 'x'.repeat(16_385)]
+  const bodies = [without, ...bad.map(token => ({ ...DOCUMENTED, refresh_token: token }))]
+  for (const body of bodies as { refresh_token?: unknown }[]) {
+    const name = JSON.stringify(body.refresh_token)?.slice(0, 20)
+    const outcome = classifyTokenAnswer('refresh', answer(200, body), new Secret('sent'))
+    t.match(outcome, { kind: 'ok', value: { expiresInSeconds: 7199 } }, name)
+    if (outcome.kind !== 'ok') continue
+    t.equal(outcome.value.pair.accessToken.reveal(), ACCESS)
+    t.equal(outcome.value.pair.refreshToken.reveal(), 'sent')
+    t.match(classifyTokenAnswer('exchange', answer(200, body)), unreadable, 'nothing was there before')
+  }
+  const whole = classifyTokenAnswer('refresh', answer(200, DOCUMENTED), new Secret('sent'))
+  t.equal(whole.kind === 'ok' && whole.value.pair.refreshToken.reveal(), REFRESH)
+  const beside = answer(200, { ...without, error: 'invalid_grant' })
+  t.equal(
+    classifyTokenAnswer('refresh', beside, new Secret('sent')).kind,
+    'rejected',
+    'an error beside half a pair decides',
+  )
+})
+
+t.test('a pair is kept in whichever form it comes', async t => {
+  const text = JSON.stringify(DOCUMENTED)
+  const forms: Record<string, unknown> = {
+    'after a byte order mark': `\ufeff${text}`,
+    'in white space': `\r\n\t ${text}\n\n`,
+    'of no type': { ...DOCUMENTED, token_type: undefined },
+    'of a type that is not known': { ...DOCUMENTED, token_type: 'mac' },
+    'of a type in capitals': { ...DOCUMENTED, token_type: 'BEARER' },
+    'of an empty type': { ...DOCUMENTED, token_type: '' },
+    'of the type null': { ...DOCUMENTED, token_type: null },
+    'of several types': { ...DOCUMENTED, token_type: ['bearer'] },
+    'with an error that is not listed': { ...DOCUMENTED, error: 'none' },
+    'with a line feed at the end of its tokens': {
+      ...DOCUMENTED,
+      access_token: `${ACCESS}\n`,
+      refresh_token: `${REFRESH}\r\n`,
+    },
+    'with lifetimes that are none': { ...DOCUMENTED, expires_in: 'never', refresh_token_expires_in: [] },
+  }
+  for (const [name, body] of Object.entries(forms)) {
+    const pair = tokenOf(body)?.pair
+    t.equal(pair?.accessToken.reveal(), ACCESS, name)
+    t.equal(pair?.refreshToken.reveal(), REFRESH, name)
+  }
+  for (const token of ['two words', 'x'.repeat(16_384), '"\\~!']) {
+    const pair = tokenOf({ ...DOCUMENTED, access_token: token, refresh_token: token })?.pair
+    t.equal(pair?.accessToken.reveal(), token, 'RFC 6749, appendix A: visible characters and spaces')
+    t.equal(pair?.refreshToken.reveal(), token)
+  }
+})
+
+t.test('the reason says what came, and nothing of a body', async t => {
+  const reasonOf = (given: Answer) => (classify('refresh', given) as { reason?: string }).reason
+  t.equal(reasonOf(answer(503, HTML)), 'answered 503')
+  t.equal(reasonOf(answer(429, { error: REFRESH })), 'answered 429')
+  t.equal(reasonOf(answer(400, { error: 'temporarily_unavailable' })), 'answered 400 temporarily_unavailable')
+  t.equal(reasonOf(answer(200, HTML)), 'answered 200, unreadable')
 })
 
 t.test('lifetimes', async t => {
@@ -172,6 +266,9 @@ t.test('lifetimes', async t => {
     [7200, 7200],
     [7199, 7199],
     ['7200', 7200],
+    ['7200.0', 7200],
+    ['7199.9', 7199],
+    [' 7200 ', 7200],
     [7199.9, 7199],
     [0, 0],
     [1e12, 315_360_000],
