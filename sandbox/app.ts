@@ -1,6 +1,7 @@
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import { Counts } from './control/counts.ts'
 import { Faults } from './control/faults.ts'
+import { PairBook } from './control/pair-book.ts'
 import { empty, railsFailure, send } from './http/answer.ts'
 import { acceptAnyBody } from './http/parameters.ts'
 import { type Perform, performer } from './http/perform.ts'
@@ -8,6 +9,7 @@ import { noLedger, openLedger } from './provider/ledger.ts'
 import { Provider } from './provider/provider.ts'
 import { authorizeRoutes } from './routes/authorize.ts'
 import { controlRoutes } from './routes/control.ts'
+import { pairRoutes } from './routes/pairs.ts'
 import { resourceRoutes } from './routes/resources.ts'
 import { revokeRoutes } from './routes/revoke.ts'
 import { tokenRoutes } from './routes/token.ts'
@@ -32,10 +34,12 @@ export interface Sandbox {
 export function buildSandbox(options: SandboxOptions): FastifyInstance {
   const settings = resolveSettings(options)
   const ledger = options.dataFile === undefined ? noLedger : openLedger(options.dataFile)
-  const provider = new Provider(settings, options.now ?? Date.now, ledger)
+  const book = options.keepsPairBook === true ? new PairBook() : null
+  const provider = new Provider(settings, options.now ?? Date.now, book?.watchingLedger(ledger) ?? ledger)
   const faults = new Faults()
   const counts = new Counts()
-  const perform = performer({ settings, faults, counts })
+  const unwatched = performer({ settings, faults, counts })
+  const perform = book?.watchingRequests(unwatched) ?? unwatched
   const sandbox = { provider, faults, counts, perform }
 
   const app = Fastify({
@@ -64,6 +68,7 @@ export function buildSandbox(options: SandboxOptions): FastifyInstance {
   // These two word their errors in their own way, which takes a scope of their own.
   app.register(async scope => authorizeRoutes(scope, sandbox))
   app.register(async scope => controlRoutes(scope, sandbox), { prefix: '/sandbox' })
+  if (book !== null) app.register(async scope => pairRoutes(scope, book), { prefix: '/sandbox' })
   return app
 }
 

@@ -27,6 +27,9 @@ export interface Tokens {
   readonly guid: string
 }
 
+/** Of every user that a driver makes. */
+const PASSWORD = 'a password'
+
 /** A sandbox on a free port, for an app of its own, and a driver for it. The caller closes it. */
 export async function startDriven(
   options: Partial<Parameters<typeof startSandbox>[0]> = {},
@@ -106,7 +109,16 @@ export class SandboxDriver {
   }
 
   createUser(username: string, more: Record<string, unknown> = {}): Promise<Answered> {
-    return this.sendJson('/api/v2.1/users.json', { username, password: 'a password', ...more })
+    return this.sendJson('/api/v2.1/users.json', { username, password: PASSWORD, ...more })
+  }
+
+  /** The password grant. The password is the one that `createUser` sends, if it is not told another. */
+  authenticate(
+    username: string,
+    more: Record<string, unknown> = {},
+    headers?: Record<string, string>,
+  ): Promise<Answered> {
+    return this.sendJson('/oauth/token', { grant_type: 'password', username, password: PASSWORD, ...more }, headers)
   }
 
   me(accessToken: string, resource: 'me' | 'pay' = 'me'): Promise<Answered> {

@@ -34,11 +34,11 @@ export interface SandboxListeners {
 
 const LOOPBACK = ['127.0.0.1', '::1', 'localhost']
 
-/** Starts a sandbox. It believes any name without a password, so it listens on this machine, unless told otherwise twice. */
+/** Starts a sandbox. It believes any name at its consent page, so it listens on this machine, unless told otherwise twice. */
 export async function startSandbox(options: SandboxOptions & SandboxListeners): Promise<RunningSandbox> {
   const { host = '127.0.0.1', port, tls, beyondThisMachine = false, ...sandboxOptions } = options
   if (!beyondThisMachine && !LOOPBACK.includes(host)) {
-    throw new Error(`sandbox: host must be one of ${LOOPBACK.join(', ')}, because it has no passwords; got ${host}`)
+    throw new Error(`sandbox: host must be one of ${LOOPBACK.join(', ')}, because it believes any name; got ${host}`)
   }
   const app = buildSandbox(sandboxOptions)
   await app.listen({ host, port })

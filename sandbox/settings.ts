@@ -19,14 +19,23 @@ export interface SandboxOptions {
   readonly legacy?: boolean
   /** Whole seconds, at least 1. Default: 7200. */
   readonly tokenLifetimeSeconds?: number
-  /** Whether the answer to a code exchange says whose tokens these are. Default: true. */
+  /** Whether the answer to a code exchange, or to a password, says whose tokens these are. Default: true. */
   readonly guidInExchange?: boolean
+  /** Default: false, as in Doorkeeper. True: the password grant is offered (RFC 6749, section 4.3). */
+  readonly passwordGrant?: boolean
+  /**
+   * Default: false. True: a sign-in hands out the pair that the person has already, if its scopes are the same and its access
+   * token lives. Doorkeeper calls this `reuse_access_token`.
+   */
+  readonly reuseTokens?: boolean
   /** Default: the five documented ones. */
   readonly scopes?: readonly string[]
   /** Default: true, S256 is checked. False: challenge and verifier are silently ignored. */
   readonly pkce?: boolean
   /** Where people and their pairs are kept over a restart, tokens as they are. Absent: they are forgotten. */
   readonly dataFile?: string
+  /** Default: false. Whether `GET /sandbox/pairs` tells every request and every pair, in a log that grows without a bound. */
+  readonly keepsPairBook?: boolean
   /** Milliseconds since the epoch. Default: the system's clock. */
   readonly now?: () => number
   /** Default: false. Query strings are never logged, because they may carry codes and tokens. */
@@ -45,6 +54,8 @@ export interface Settings {
   legacy: boolean
   tokenLifetimeSeconds: number
   guidInExchange: boolean
+  passwordGrant: boolean
+  reuseTokens: boolean
 }
 
 const DOCUMENTED_SCOPES = ['profile_read', 'profile_write', 'pay', 'send_communications', 'create_content']
@@ -72,5 +83,7 @@ export function resolveSettings(options: SandboxOptions): Settings {
     legacy: options.legacy ?? false,
     tokenLifetimeSeconds,
     guidInExchange: options.guidInExchange ?? true,
+    passwordGrant: options.passwordGrant ?? false,
+    reuseTokens: options.reuseTokens ?? false,
   }
 }

@@ -31,6 +31,11 @@ program
   .option('--sandbox-port <port>', "the sandbox's port", fixedPort, 3001)
   .addOption(rotationOption())
   .option('--token-lifetime <seconds>', 'how long access tokens live', seconds, 7200)
+  .option(
+    '--password-grant',
+    'the sandbox offers the password grant; HEALTHTAP_PASSWORD_GRANT is then true unless the environment sets it',
+    false,
+  )
   .action(async options => {
     const { dev } = await import('./cli/dev.ts')
     await dev(options)
@@ -57,6 +62,8 @@ program
   .option('--token-lifetime <seconds>', 'how long access tokens live', seconds, 7200)
   .option('--no-guid', "leave the guid out of the exchange's answer")
   .option('--no-pkce', 'ignore PKCE challenges, as servers without it do')
+  .option('--password-grant', 'offer the password grant to users that the app has made', false)
+  .option('--reuse-tokens', 'hand out the same pair again to a person who signs in again', false)
   .action(async options => {
     const { sandbox } = await import('./cli/sandbox.ts')
     await sandbox(options)

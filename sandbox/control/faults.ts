@@ -1,7 +1,7 @@
 import { setMaxListeners } from 'node:events'
 import Type, { type Static } from 'typebox'
 
-export const OPERATIONS = ['exchange', 'refresh', 'users', 'revoke', 'me'] as const
+export const OPERATIONS = ['exchange', 'refresh', 'password', 'users', 'revoke', 'me'] as const
 
 /** What a request asks the provider to do. `other`: a token request with no grant_type that we know. */
 export type Operation = (typeof OPERATIONS)[number] | 'other'
@@ -13,6 +13,8 @@ export const FAULT_KINDS = [
   'drop_before',
   'drop_after',
   'malformed',
+  'omit_refresh_token',
+  'close_idle',
   'rate_limited',
   'wrong_credentials',
 ] as const
@@ -45,6 +47,8 @@ const DETAILS: Record<FaultKind, readonly Detail[]> = {
   drop_before: ['latency_ms'],
   drop_after: ['latency_ms'],
   malformed: ['latency_ms', 'body'],
+  omit_refresh_token: ['latency_ms'],
+  close_idle: ['latency_ms'],
   rate_limited: ['latency_ms', 'retry_after', 'body'],
   wrong_credentials: ['latency_ms'],
 }

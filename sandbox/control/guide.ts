@@ -25,6 +25,10 @@ Refresh, revoke, make a user
   curl -s "$SANDBOX/oauth/revoke" -u "${appId}:$APP_SECRET" --json '{"token":"…"}'
   curl -s "$SANDBOX/api/v2.1/users.json" -u "${appId}:$APP_SECRET" --json '{"username":"42","password":"…"}'
 
+Sign in that user by the password, where password_grant is true; the pairs before stay alive
+  curl -s "$SANDBOX/sandbox/settings" -X PUT --json '{"password_grant":true}'
+  curl -s "$SANDBOX/oauth/token" -u "${appId}:$APP_SECRET" --json '{"grant_type":"password","username":"42","password":"…"}'
+
 Use an access token (pay.json wants the scope pay)
   curl -si "$SANDBOX/api/v2.1/me.json" -H "Authorization: Bearer …"
 
@@ -34,13 +38,22 @@ Make the next two refreshes fail after they were done
 Controls
   GET POST PUT DELETE  /sandbox/faults             list, add one, replace all (an array), remove all
   GET DELETE           /sandbox/counts             what was asked and what became of it; start again from zero
-  GET PUT              /sandbox/settings           rotation, legacy, token_lifetime_seconds, guid_in_exchange, app_secret
+  GET PUT              /sandbox/settings           rotation, legacy, token_lifetime_seconds, guid_in_exchange,
+                                                   password_grant, reuse_tokens, app_secret
   GET                  /sandbox/grants/GUID        how many live pairs of tokens a person has
   POST                 /sandbox/revoke-user/GUID   the person disconnects the app: all their pairs die
+
+Settings
+  password_grant   true: grant_type=password works for users from users.json; false: unsupported_grant_type
+  reuse_tokens     true: a sign-in hands out the person's pair again, if its scopes are the same and its access token lives;
+                   expires_in is what is left
 
 Faults
   operation    ${OPERATIONS.join(', ')} or any
   kind         ${FAULT_KINDS.join(', ')}
+               omit_refresh_token: done, and the answer has no refresh_token; after a refresh the old one stays good
+               close_idle: done and answered; the connection is then dead, and the client is not told: it sees no
+               connection: close, and what it sends next on this connection is neither read nor answered
   times        how many requests it hits; absent: until deleted
   guid         only requests for this person
   latency_ms   wait so long before answering, and before anything is committed; with any kind.

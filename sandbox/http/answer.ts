@@ -29,18 +29,25 @@ export function verbatim(status: number, body: string, headers: Readonly<Record<
   return { status, headers: { ...headers, 'content-type': type }, payload: body }
 }
 
-/** @see RFC 6749, section 5.1. `guid`: undefined to leave it out. */
-export function tokens(status: number, pair: TokenPair, guid: string | undefined): Answer {
+/** @see RFC 6749, section 5.1. `expiresInSeconds`: what is left of the access token. `guid`: undefined to leave it out. */
+export function tokens(status: number, pair: TokenPair, expiresInSeconds: number, guid: string | undefined): Answer {
   const body = {
     access_token: pair.accessToken,
     token_type: 'bearer',
-    expires_in: pair.expiresInSeconds,
+    expires_in: expiresInSeconds,
     refresh_token: pair.refreshToken,
     scope: pair.scopes.join(' '),
     created_at: Math.floor(pair.createdAtMs / 1000),
     ...(guid !== undefined && { guid }),
   }
   return json(status, body, NO_STORE)
+}
+
+/** RFC 6749, section 5.1, leaves a refresh token to the provider. An answer that has none stays as it is. */
+export function withoutRefreshToken(answer: Answer): Answer {
+  if (answer.payload === '') return answer
+  const { refresh_token: _, ...others } = JSON.parse(answer.payload)
+  return { ...answer, payload: JSON.stringify(others) }
 }
 
 /** @see RFC 6749, section 5.2 */

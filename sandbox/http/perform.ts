@@ -1,10 +1,10 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { Counts } from '../control/counts.ts'
-import type { Fault, Faults, Operation } from '../control/faults.ts'
+import type { Fault, FaultKind, Faults, Operation } from '../control/faults.ts'
 import { OAuthError, type OAuthErrorCode } from '../provider/oauth-error.ts'
 import type { Settings } from '../settings.ts'
-import { type Answer, empty, json, oauthError, railsFailure, send, verbatim } from './answer.ts'
+import { type Answer, empty, json, oauthError, railsFailure, send, verbatim, withoutRefreshToken } from './answer.ts'
 
 export interface Result {
   readonly answer: Answer
@@ -20,9 +20,9 @@ export interface Job {
   readonly guid: string | undefined
   /**
    * Does it. Calls `pause` after the checks and before the commit: a latency passes there, and so may other requests.
-   * An `OAuthError` that is thrown becomes the answer.
+   * An `OAuthError` that is thrown becomes the answer. `fault`: the one that strikes afterwards, or null.
    */
-  attempt(pause: () => Promise<void>): Promise<Result>
+  attempt(pause: () => Promise<void>, fault: FaultKind | null): Promise<Result>
 }
 
 export interface Surroundings {
@@ -35,9 +35,9 @@ export interface Surroundings {
 export type Perform = (request: FastifyRequest, reply: FastifyReply, job: Job) => Promise<void>
 
 export function performer({ settings, faults, counts }: Surroundings): Perform {
-  async function resultOf(job: Job, pause: () => Promise<void>): Promise<Result> {
+  async function resultOf(job: Job, pause: () => Promise<void>, fault: FaultKind | null): Promise<Result> {
     try {
-      return await job.attempt(pause)
+      return await job.attempt(pause, fault)
     } catch (error) {
       if (!(error instanceof OAuthError)) throw error
       return { answer: oauthError(errorStatus(error.code, settings), error), outcome: error.code }
@@ -58,11 +58,12 @@ export function performer({ settings, faults, counts }: Surroundings): Perform {
       counts.recordPreempted(job.operation, fault.kind)
       return deliver(reply, answerInstead(fault, request, settings))
     }
-    const { answer, outcome, guid = job.guid } = await resultOf(job, pause)
+    const { answer, outcome, guid = job.guid } = await resultOf(job, pause, fault?.kind ?? null)
     // A slow provider is slow to refuse as well.
     if (!paused) await pause()
     counts.record(job.operation, outcome, guid)
-    deliver(reply, fault ? answerAfterwards(fault, request) : answer)
+    if (fault?.kind === 'close_idle') closeUnannounced(request)
+    deliver(reply, fault ? answerAfterwards(fault, request, answer) : answer)
   }
 }
 
@@ -88,13 +89,17 @@ function answerInstead(fault: Fault, request: FastifyRequest, settings: Settings
   }
 }
 
-/** The same for a fault that comes when the provider has done what it was asked. */
-function answerAfterwards(fault: Fault, request: FastifyRequest): Answer | null {
+/** The same for a fault that comes when the provider has done what it was asked, and would give `answer`. */
+function answerAfterwards(fault: Fault, request: FastifyRequest, answer: Answer): Answer | null {
   switch (fault.kind) {
     case 'status_after':
       return failure(fault, request)
     case 'malformed':
       return { ...json(200, {}), payload: fault.body ?? '{"access_token":"' }
+    case 'omit_refresh_token':
+      return withoutRefreshToken(answer)
+    case 'close_idle':
+      return answer
     default:
       return null
   }
@@ -103,6 +108,17 @@ function answerAfterwards(fault: Fault, request: FastifyRequest): Answer | null 
 function failure({ status = 500, body }: Fault, request: FastifyRequest): Answer {
   if (body === undefined) return railsFailure(status, request)
   return body === '' ? empty(status) : verbatim(status, body)
+}
+
+/**
+ * From this answer on the connection is closed, and the client has not heard of it yet: it is kept alive by all that the
+ * client can see, and what the client sends next is neither read nor answered. Closing it in earnest would leave to chance
+ * which of the two is on the wire first.
+ */
+function closeUnannounced({ raw: { socket } }: FastifyRequest): void {
+  // The HTTP parser is one of these listeners.
+  socket.removeAllListeners('data')
+  socket.once('data', () => socket.destroy())
 }
 
 function deliver(reply: FastifyReply, answer: Answer | null): void {

@@ -4,7 +4,7 @@ import type { TokenPair } from './token-pairs.ts'
 
 /** What must still be known after a restart. Pairs are named by their access token. Codes and sessions are not: they live minutes. */
 export type Entry =
-  | { readonly person: Person }
+  | { readonly person: Person; readonly passwordHash?: string }
   | { readonly pair: Omit<TokenPair, 'predecessor' | 'revoked'>; readonly predecessor: string | null }
   | { readonly used: string }
   | { readonly revoked: string }

@@ -4,7 +4,7 @@ import type { Ledger } from './ledger.ts'
 import { demand, demandParameter, OAuthError } from './oauth-error.ts'
 import { People, type Person } from './people.ts'
 import { s256, sameSecret } from './secrets.ts'
-import { isExpired, type TokenPair, TokenPairs } from './token-pairs.ts'
+import { isExpired, secondsLeft, type TokenPair, TokenPairs } from './token-pairs.ts'
 
 export interface ClientCredentials {
   readonly clientId: string
@@ -22,11 +22,24 @@ export interface RefreshRequest extends Unchecked<'refreshToken' | 'scope'> {
   readonly credentials: ClientCredentials | null
 }
 
+export interface PasswordRequest extends Unchecked<'username' | 'password' | 'scope'> {
+  readonly credentials: ClientCredentials | null
+}
+
+/** A password that was found right, and the scopes that it may have. */
+interface ApprovedPassword {
+  readonly person: Person
+  readonly scopes: readonly string[]
+}
+
 /** A refresh that may go ahead, unless another one of the same token is faster. */
 export interface ApprovedRefresh {
   readonly pair: TokenPair
   readonly scopes: readonly string[]
 }
+
+/** The scopes of a user that the app has made. */
+const PROVISIONED_SCOPES = ['member_public']
 
 /** What a protected resource makes of a bearer token (RFC 6750, section 3.1). */
 export type BearerCheck =
@@ -97,7 +110,31 @@ export class Provider {
   /** Throws `invalid_grant` where the code was spent since it was approved. */
   exchange(code: AuthorizationCode): TokenPair {
     demand(this.#codes.spend(code), 'invalid_grant')
-    return this.#issue(code.guid, code.scopes)
+    return this.#signIn(code.guid, code.scopes)
+  }
+
+  /**
+   * The checks of the password grant, in Doorkeeper's order: whether the flow is enabled, then the client, then the person.
+   * An unknown user and a wrong password are told apart by nothing.
+   * @see RFC 6749, section 4.3.2
+   */
+  approvePassword({ username, password, scope, credentials }: PasswordRequest): ApprovedPassword {
+    const { passwordGrant, scopes: registered } = this.settings
+    demand(passwordGrant, 'unsupported_grant_type')
+    demand(this.isClient(credentials), 'invalid_client')
+    const person = this.people.byPassword(username ?? '', password ?? '')
+    demand(person, 'invalid_grant')
+    const scopes = scope === undefined ? PROVISIONED_SCOPES : parseScope(scope)
+    demand(
+      scopes.every(wanted => PROVISIONED_SCOPES.includes(wanted) || registered.includes(wanted)),
+      'invalid_scope',
+    )
+    return { person, scopes }
+  }
+
+  /** A new pair; those that the person has stay alive. */
+  signInByPassword({ person, scopes }: ApprovedPassword): TokenPair {
+    return this.#signIn(person.guid, scopes)
   }
 
   /**
@@ -119,23 +156,30 @@ export class Provider {
     return { pair, scopes }
   }
 
-  /** Throws where the pair was revoked since: `invalid_grant`, from old versions `invalid_request`. */
-  refresh({ pair, scopes }: ApprovedRefresh): TokenPair {
+  /**
+   * Throws where the pair was revoked since: `invalid_grant`, from old versions `invalid_request`.
+   * `keepsRefreshToken`: the new pair has the same one, which RFC 6749, section 6, leaves to the provider.
+   */
+  refresh({ pair, scopes }: ApprovedRefresh, { keepsRefreshToken = false } = {}): TokenPair {
     if (pair.revoked) throw new OAuthError(this.settings.legacy ? 'invalid_request' : 'invalid_grant')
-    if (this.settings.rotation === 'on_use') return this.#issue(pair.guid, scopes, pair)
+    const kept = keepsRefreshToken ? { refreshToken: pair.refreshToken } : {}
+    if (this.settings.rotation === 'on_use') return this.#issue({ guid: pair.guid, scopes, ...kept }, pair)
     // In this order, whatever a process that dies in between leaves in its ledger is a pair that works.
-    const next = this.#issue(pair.guid, scopes)
+    const next = this.#issue({ guid: pair.guid, scopes, ...kept })
     this.#pairs.revoke(pair)
     return next
   }
 
   /** The first pair of a new user, or null where the username is taken. */
-  createUser(username: string): TokenPair | null {
-    const person = this.people.create(username)
-    return person && this.#issue(person.guid, ['member_public'])
+  createUser(username: string, password: string): TokenPair | null {
+    const person = this.people.create(username, password)
+    return person && this.#issue({ guid: person.guid, scopes: PROVISIONED_SCOPES })
   }
 
-  /** Bearing an access token *is* using it, whatever the answer will be. */
+  /**
+   * Bearing an access token *is* using it, whatever the answer will be: Doorkeeper ends the predecessor as soon as it has
+   * found the token's row, before it looks at scope, expiry or revocation (`OAuth::Token.authenticate`).
+   */
   checkBearer(accessToken: string | undefined, requiredScope: string | undefined): BearerCheck {
     const pair = accessToken === undefined ? undefined : this.#pairs.byAccessToken(accessToken)
     if (!pair) return { ok: false, guid: undefined, reason: 'unknown' }
@@ -168,6 +212,10 @@ export class Provider {
     return live.length
   }
 
+  secondsLeft(pair: TokenPair): number {
+    return secondsLeft(pair, this.#now())
+  }
+
   livePairs(guid: string): number {
     return this.#pairs.liveOf(guid).length
   }
@@ -184,9 +232,22 @@ export class Provider {
     return this.#pairs.byAccessToken(token) ?? this.#pairs.byRefreshToken(token)
   }
 
-  #issue(guid: string, scopes: readonly string[], predecessor: TokenPair | null = null): TokenPair {
+  /** A new pair, or where pairs are reused the newest one that fits. */
+  #signIn(guid: string, scopes: readonly string[]): TokenPair {
+    const reusable = this.settings.reuseTokens
+      ? this.#pairs
+          .liveOf(guid)
+          .findLast(pair => scopeKey(pair.scopes) === scopeKey(scopes) && !isExpired(pair, this.#now()))
+      : undefined
+    return reusable ?? this.#issue({ guid, scopes })
+  }
+
+  #issue(
+    row: { guid: string; scopes: readonly string[]; refreshToken?: string },
+    predecessor: TokenPair | null = null,
+  ): TokenPair {
     const expiresInSeconds = this.settings.tokenLifetimeSeconds
-    return this.#pairs.issue({ guid, scopes, expiresInSeconds, nowMs: this.#now() }, predecessor)
+    return this.#pairs.issue({ ...row, expiresInSeconds, nowMs: this.#now() }, predecessor)
   }
 
   /** A verifier without a challenge is refused too, as it is by Doorkeeper. */

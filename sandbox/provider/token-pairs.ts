@@ -19,6 +19,8 @@ export interface Issue {
   readonly scopes: readonly string[]
   readonly expiresInSeconds: number
   readonly nowMs: number
+  /** From here on it names this pair, and no longer the one before. Absent: a new one. */
+  readonly refreshToken?: string
 }
 
 /** Dead pairs that are remembered, so that a 401 can say "revoked"; an older one's tokens are "invalid" instead. */
@@ -45,8 +47,8 @@ export class TokenPairs {
     this.#note = note
   }
 
-  issue({ nowMs, ...issue }: Issue, predecessor: TokenPair | null = null): TokenPair {
-    const pair = { ...issue, accessToken: newToken(), refreshToken: newToken(), createdAtMs: nowMs }
+  issue({ nowMs, refreshToken = newToken(), ...issue }: Issue, predecessor: TokenPair | null = null): TokenPair {
+    const pair = { ...issue, accessToken: newToken(), refreshToken, createdAtMs: nowMs }
     this.#note({ pair, predecessor: predecessor?.accessToken ?? null })
     return this.#add({ ...pair, predecessor, revoked: false })
   }
@@ -63,7 +65,10 @@ export class TokenPairs {
     return [...(this.#liveByGuid.get(guid) ?? [])]
   }
 
-  /** The access token was presented somewhere: in `on_use` rotation, this is what kills the pair before it. */
+  /**
+   * The access token was presented somewhere: in `on_use` rotation, this is what kills the pair before it. The one before
+   * that lives on, as long as nothing presents the token that was killed.
+   */
   use(pair: TokenPair): void {
     if (!pair.predecessor) return
     this.#note({ used: pair.accessToken })
@@ -114,12 +119,20 @@ export class TokenPairs {
   #forget(pair: TokenPair): void {
     this.#revoked.delete(pair)
     this.#byAccessToken.delete(pair.accessToken)
-    this.#byRefreshToken.delete(pair.refreshToken)
+    // The pair that took over its refresh token keeps it.
+    if (this.byRefreshToken(pair.refreshToken) === pair) this.#byRefreshToken.delete(pair.refreshToken)
     // A successor that is never used must not keep a chain of forgotten pairs in memory.
     pair.predecessor = null
   }
 }
 
 export function isExpired(pair: TokenPair, nowMs: number): boolean {
-  return nowMs >= pair.createdAtMs + pair.expiresInSeconds * 1000
+  return nowMs >= expiresAtMs(pair)
 }
+
+/** Rounded, as Doorkeeper's `expires_in_seconds` is. */
+export function secondsLeft(pair: TokenPair, nowMs: number): number {
+  return Math.max(0, Math.round((expiresAtMs(pair) - nowMs) / 1000))
+}
+
+const expiresAtMs = ({ createdAtMs, expiresInSeconds }: TokenPair): number => createdAtMs + expiresInSeconds * 1000

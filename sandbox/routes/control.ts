@@ -17,6 +17,8 @@ const SettingsChange = Type.Object(
     legacy: Type.Optional(Type.Boolean()),
     token_lifetime_seconds: Type.Optional(Type.Integer({ minimum: 1 })),
     guid_in_exchange: Type.Optional(Type.Boolean()),
+    password_grant: Type.Optional(Type.Boolean()),
+    reuse_tokens: Type.Optional(Type.Boolean()),
     app_secret: Type.Optional(Type.String({ minLength: 1 })),
   },
   { additionalProperties: false },
@@ -71,6 +73,8 @@ export function controlRoutes(app: FastifyInstance, { provider, faults, counts }
     settings.legacy = body.legacy ?? settings.legacy
     settings.tokenLifetimeSeconds = body.token_lifetime_seconds ?? settings.tokenLifetimeSeconds
     settings.guidInExchange = body.guid_in_exchange ?? settings.guidInExchange
+    settings.passwordGrant = body.password_grant ?? settings.passwordGrant
+    settings.reuseTokens = body.reuse_tokens ?? settings.reuseTokens
     settings.appSecret = body.app_secret ?? settings.appSecret
     return visible(settings)
   })
@@ -98,6 +102,8 @@ const visible = (settings: Settings) => ({
   legacy: settings.legacy,
   token_lifetime_seconds: settings.tokenLifetimeSeconds,
   guid_in_exchange: settings.guidInExchange,
+  password_grant: settings.passwordGrant,
+  reuse_tokens: settings.reuseTokens,
 })
 
 function contradictions(fault: Fault, path: string): FieldError[] {

@@ -5,7 +5,7 @@ import { clientCredentials, parametersOf } from '../http/parameters.ts'
 import type { Result } from '../http/perform.ts'
 import { demand } from '../provider/oauth-error.ts'
 
-/** HealthTap's own endpoint: makes a user and hands out the first pair of tokens. The password is never kept. */
+/** HealthTap's own endpoint: makes a user and hands out the first pair of tokens. Of the password a salted hash is kept. */
 export function userRoutes(app: FastifyInstance, { provider, perform }: Sandbox): void {
   app.post('/api/v2.1/users.json', (request, reply) => {
     const parameter = parametersOf(request)
@@ -15,14 +15,15 @@ export function userRoutes(app: FastifyInstance, { provider, perform }: Sandbox)
       guid: username === undefined ? undefined : provider.people.byUsername(username)?.guid,
       async attempt(pause) {
         demand(provider.isClient(clientCredentials(request, parameter)), 'invalid_client')
-        if (username === undefined || parameter('password') === undefined) {
+        const password = parameter('password')
+        if (username === undefined || password === undefined) {
           const blank = ['username', 'password'].filter(name => parameter(name) === undefined)
           return invalid('blank', Object.fromEntries(blank.map(name => [name, ["can't be blank"]])))
         }
         await pause()
-        const pair = provider.createUser(username)
+        const pair = provider.createUser(username, password)
         if (!pair) return invalid('username_taken', { username: ['has already been taken'] })
-        return { answer: tokens(201, pair, pair.guid), outcome: 'ok', guid: pair.guid }
+        return { answer: tokens(201, pair, provider.secondsLeft(pair), pair.guid), outcome: 'ok', guid: pair.guid }
       },
     })
   })

@@ -11,6 +11,7 @@ export interface DevArguments {
   readonly sandboxPort: number
   readonly rotation: 'instant' | 'on_use'
   readonly tokenLifetime: number
+  readonly passwordGrant: boolean
 }
 
 const HOST = '127.0.0.1'
@@ -50,6 +51,7 @@ export async function dev(options: DevArguments): Promise<void> {
   const { apiKey, entry } = newCaller('development', ['*'])
   const config = readEmbeddedConfig({
     LOG_LEVEL: 'warn',
+    HEALTHTAP_PASSWORD_GRANT: String(options.passwordGrant),
     ...Object.fromEntries(BEHAVIOUR.flatMap(name => (process.env[name] ? [[name, process.env[name]]] : []))),
     HOST,
     PORT: String(options.port),
@@ -68,6 +70,8 @@ export async function dev(options: DevArguments): Promise<void> {
     redirectUris: [callbackUri],
     rotation: options.rotation,
     tokenLifetimeSeconds: options.tokenLifetime,
+    // A gateway that is told to use it, be it by the environment alone, should find it.
+    passwordGrant: options.passwordGrant || config.passwordGrant,
   })
   const gateway = await createEmbeddedGateway(config)
   await gateway.listen()
@@ -77,6 +81,8 @@ export async function dev(options: DevArguments): Promise<void> {
   }
   closeGracefully({ ...gateway, close }, 5_000, 0)
   process.stdout.write(walkThrough({ gatewayUrl, sandboxUrl, apiKey, appId, callbackUri }))
+  if (config.passwordGrant) process.stdout.write(comeBack(sandboxUrl))
+  else if (options.passwordGrant) process.stdout.write(UNUSED)
 }
 
 interface Addresses {
@@ -121,6 +127,19 @@ Paste these into another terminal, one after the other.
 4. What the gateway holds (no secrets in it)
 
   curl -s $GATEWAY/v1/grants -H "Authorization: Bearer $KEY"; echo
+
+`
+}
+
+const UNUSED =
+  'The environment has HEALTHTAP_PASSWORD_GRANT=false: the sandbox offers the password grant, the gateway does not use it.\n\n'
+
+/** The step that shows what the password grant is good for. */
+function comeBack(sandboxUrl: string): string {
+  return `5. The password grant: the sandbox ends all tokens of your user 4711, you report the dead one, the gateway gets a new one
+
+  curl -s -X POST ${sandboxUrl}/sandbox/revoke-user/$GUID; echo
+  curl -s $GATEWAY/v1/grants/$GUID/refresh -H "Authorization: Bearer $KEY" -H 'content-type: application/json' -d '{"version":1}'; echo
 
 `
 }

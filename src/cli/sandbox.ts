@@ -17,6 +17,8 @@ export interface SandboxArguments {
   readonly tokenLifetime: number
   readonly guid: boolean
   readonly pkce: boolean
+  readonly passwordGrant: boolean
+  readonly reuseTokens: boolean
 }
 
 export async function sandbox(options: SandboxArguments): Promise<void> {
@@ -38,6 +40,8 @@ export async function sandbox(options: SandboxArguments): Promise<void> {
     tokenLifetimeSeconds: options.tokenLifetime,
     guidInExchange: options.guid,
     pkce: options.pkce,
+    passwordGrant: options.passwordGrant,
+    reuseTokens: options.reuseTokens,
   })
   closeWithGrace({ delay: 2_000 }, () => running.close())
   process.stdout.write(

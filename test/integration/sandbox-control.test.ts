@@ -1,8 +1,9 @@
 import t, { type Test } from 'tap'
+import { Client } from 'undici'
 import { type SandboxDriver, startDriven, tokensOf } from '../../sandbox/driver.ts'
 
-async function start(t: Test): Promise<SandboxDriver> {
-  const { driver, close } = await startDriven()
+async function start(t: Test, options: Parameters<typeof startDriven>[0] = {}): Promise<SandboxDriver> {
+  const { driver, close } = await startDriven(options)
   t.teardown(close)
   return driver
 }
@@ -81,6 +82,78 @@ t.test('faults', async t => {
     t.equal((await provider.refresh(refresh_token)).status, 200)
   })
 
+  t.test('a status and a body of another shape, for the refreshes of one person', async t => {
+    const provider = await start(t)
+    const [ada, bob] = [await provider.grant({ username: 'ada' }), await provider.grant({ username: 'bob' })]
+    const body = '{"error":{"code":"x"}}'
+    await provider.addFault({ operation: 'refresh', kind: 'status_before', status: 401, body, guid: ada.guid })
+    t.match(await provider.refresh(ada.refresh_token), { status: 401, text: body })
+    t.match(await provider.refresh(ada.refresh_token), { status: 401, text: body }, 'again and again')
+    t.equal((await provider.me(ada.access_token)).status, 200, 'nothing was done')
+    t.equal((await provider.refresh(bob.refresh_token)).status, 200, 'others are not affected')
+    await provider.clearFaults()
+    t.equal((await provider.refresh(ada.refresh_token)).status, 200)
+  })
+
+  for (const rotation of ['instant', 'on_use'] as const) {
+    t.test(`omit_refresh_token: a refresh keeps the old one (${rotation})`, async t => {
+      const provider = await start(t, { rotation })
+      const first = await provider.grant()
+      await provider.addFault({ operation: 'refresh', kind: 'omit_refresh_token', times: 2 })
+      let newest = first.access_token
+      for (const attempt of ['once', 'again']) {
+        const answer = await provider.refresh(first.refresh_token)
+        t.match(answer, { status: 200, body: { access_token: String, expires_in: 7200 } }, attempt)
+        t.notOk('refresh_token' in answer.body)
+        const before = newest
+        newest = String(answer.body.access_token)
+        t.equal((await provider.me(newest)).status, 200)
+        t.equal((await provider.me(before)).status, 401, 'the pair before it is gone')
+      }
+      const last = tokensOf(await provider.refresh(first.refresh_token))
+      t.not(last.refresh_token, first.refresh_token)
+      t.equal((await provider.me(last.access_token)).status, 200)
+      t.match((await provider.refresh(first.refresh_token)).body, { error: 'invalid_grant' }, 'replaced at last')
+      t.equal(await provider.livePairs(first.guid), 1)
+    })
+  }
+
+  t.test('omit_refresh_token: other answers lack it too, and a refusal stays what it is', async t => {
+    const provider = await start(t, { passwordGrant: true })
+    await provider.addFault({ operation: 'any', kind: 'omit_refresh_token' })
+    const answers = [
+      await provider.exchange(await provider.code()),
+      await provider.createUser('42'),
+      await provider.authenticate('42'),
+    ]
+    for (const { body } of answers) {
+      t.match(body, { access_token: String })
+      t.notOk('refresh_token' in body)
+    }
+    t.match(await provider.refresh('unknown'), { status: 400, body: { error: 'invalid_grant' } })
+  })
+
+  t.test('close_idle: the answer arrives, and the connection is dead without a word', async t => {
+    const provider = await start(t)
+    const { access_token, refresh_token } = await provider.grant()
+    await provider.addFault({ operation: 'me', kind: 'close_idle', times: 1 })
+    const client = new Client(provider.options.url)
+    t.teardown(() => client.close())
+    const [me, token] = ['/api/v2.1/me.json', '/oauth/token']
+    const bearer = { authorization: `Bearer ${access_token}` }
+    const first = await client.request({ path: me, method: 'GET', headers: bearer })
+    await first.body.dump()
+    t.equal(first.statusCode, 200)
+    t.equal(first.headers.connection, 'keep-alive', 'it says that it stays open')
+    const headers = { authorization: provider.basicAuth(), 'content-type': 'application/json' }
+    const body = JSON.stringify({ grant_type: 'refresh_token', refresh_token })
+    await t.rejects(client.request({ path: token, method: 'POST', headers, body }), { code: /SOCKET|ECONNRESET|EPIPE/ })
+    t.match((await provider.counts()).totals, { me: { ok: 1 }, refresh: undefined }, 'the provider has not read it')
+    const again = await client.request({ path: token, method: 'POST', headers, body })
+    await again.body.dump()
+    t.equal(again.statusCode, 200, 'on a connection of its own the same request works')
+  })
+
   t.test('latency: the commit waits, until the faults are cleared or the time is over', async t => {
     const provider = await start(t)
     const pair = await provider.grant()
@@ -108,12 +181,13 @@ t.test('faults', async t => {
     for (const { access_token } of asked) statuses.push((await provider.me(access_token)).status)
     t.strictSame(statuses, [503, 200, 503, 200])
 
-    for (const operation of ['exchange', 'refresh', 'users', 'revoke', 'me'] as const) {
+    for (const operation of ['exchange', 'refresh', 'password', 'users', 'revoke', 'me'] as const) {
       await provider.clearFaults()
       await provider.addFault({ operation, kind: 'status_before', status: 418 })
       const hit = {
         exchange: (await provider.exchange('any')).status,
         refresh: (await provider.refresh('any')).status,
+        password: (await provider.authenticate('ada')).status,
         users: (await provider.createUser('ada')).status,
         revoke: (await provider.revoke('any')).status,
         me: (await provider.me('any')).status,
@@ -182,7 +256,8 @@ t.test('counts', async t => {
     await provider.revoke(second.access_token)
     await provider.revoke(second.access_token)
     const created = tokensOf(await provider.createUser('internal-42'))
-    await provider.sendJson('/oauth/token', { grant_type: 'password' })
+    await provider.authenticate('internal-42')
+    await provider.sendJson('/oauth/token', { grant_type: 'client_credentials' })
     const nothing = {
       exchanges: 0,
       refreshes: 0,
@@ -199,6 +274,7 @@ t.test('counts', async t => {
         me: { ok: 1, invalid_token_revoked: 1 },
         revoke: { ok: 1, no_effect: 1 },
         users: { ok: 1 },
+        password: { unsupported_grant_type: 1 },
         other: { unsupported_grant_type: 1 },
       },
       faults: {},
@@ -247,10 +323,22 @@ t.test('settings change while it runs', async t => {
   const provider = await start(t)
   const change = (body: object) => provider.sendJson('/sandbox/settings', body, {}, 'PUT')
 
-  const before = { rotation: 'instant', legacy: false, token_lifetime_seconds: 7200, guid_in_exchange: true }
+  const before = {
+    rotation: 'instant',
+    legacy: false,
+    token_lifetime_seconds: 7200,
+    guid_in_exchange: true,
+    password_grant: false,
+    reuse_tokens: false,
+  }
   t.strictSame((await provider.send('/sandbox/settings')).body, before)
   const changed = await change({ rotation: 'on_use', token_lifetime_seconds: 60, guid_in_exchange: false })
-  t.strictSame(changed.body, { rotation: 'on_use', legacy: false, token_lifetime_seconds: 60, guid_in_exchange: false })
+  t.strictSame(changed.body, {
+    ...before,
+    rotation: 'on_use',
+    token_lifetime_seconds: 60,
+    guid_in_exchange: false,
+  })
 
   const answer = await provider.exchange(await provider.code())
   t.equal(answer.body.expires_in, 60)
@@ -294,6 +382,8 @@ t.test('the guide explains itself, with this app in its commands', async t => {
   const { status, text } = await provider.send('/sandbox')
   t.equal(status, 200)
   t.match(text, `client_id=${provider.options.appId}`)
-  t.match(text, 'wrong_credentials')
+  for (const named of ['wrong_credentials', 'close_idle', 'omit_refresh_token', 'password_grant', 'reuse_tokens']) {
+    t.match(text, named)
+  }
   t.notMatch(text, provider.options.appSecret)
 })

@@ -88,6 +88,38 @@ t.test('exchange', async t => {
   })
 })
 
+t.test('a provider that reuses tokens', async t => {
+  t.test('hands the same pair out again, with what is left of its life', async t => {
+    const { provider, clock } = await start(t, { reuseTokens: true })
+    const first = await provider.exchange(await provider.code({ scope: 'profile_read pay' }))
+    clock.ms += 7_180_400
+    const again = await provider.exchange(await provider.code({ scope: 'pay profile_read' }))
+    t.strictSame(again.body, { ...first.body, expires_in: 20 })
+    t.equal(await provider.livePairs(tokensOf(first).guid), 1)
+  })
+
+  t.test('makes a new one for other scopes, for a dead pair, and for an expired access token', async t => {
+    const { provider, clock } = await start(t, { reuseTokens: true })
+    const first = await provider.grant()
+    const wider = await provider.grant({ scope: 'profile_read pay' })
+    t.not(wider.access_token, first.access_token)
+    await provider.revoke(first.access_token)
+    const second = await provider.grant()
+    t.not(second.access_token, first.access_token)
+    clock.ms += 7_200_000
+    const third = await provider.grant()
+    t.not(third.access_token, second.access_token)
+    t.equal((await provider.refresh(second.refresh_token)).status, 200, 'the expired pair can still be refreshed')
+  })
+
+  t.test('hands out the refreshed pair, and does so for a password too', async t => {
+    const { provider } = await start(t, { reuseTokens: true, passwordGrant: true })
+    const first = tokensOf(await provider.createUser('42'))
+    const second = tokensOf(await provider.refresh(first.refresh_token))
+    t.equal(tokensOf(await provider.authenticate('42')).refresh_token, second.refresh_token)
+  })
+})
+
 t.test('PKCE', async t => {
   // The example of RFC 7636, appendix B.
   const code_verifier = 'dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk'
@@ -173,6 +205,39 @@ t.test('on_use rotation', async t => {
     t.equal((await provider.me(old.access_token)).status, 401)
   })
 
+  t.test('counts a request that is answered 401 as use: the token has expired, or was revoked', async t => {
+    const { provider, clock } = await start(t, on_use)
+    const expire = async () => {
+      clock.ms += 24 * 3600 * 1000
+    }
+    const revoke = (accessToken: string) => provider.revoke(accessToken)
+    for (const end of [expire, revoke]) {
+      const old = await provider.grant()
+      const fresh = tokensOf(await provider.refresh(old.refresh_token))
+      await end(fresh.access_token)
+      t.equal((await provider.refresh(old.refresh_token)).status, 200, 'until then the old pair lives')
+      t.equal((await provider.me(fresh.access_token)).status, 401)
+      t.match((await provider.refresh(old.refresh_token)).body, { error: 'invalid_grant' })
+    }
+  })
+
+  t.test('kills the direct predecessor alone: the one before that stays', async t => {
+    const { provider } = await start(t, on_use)
+    const first = await provider.grant()
+    const second = tokensOf(await provider.refresh(first.refresh_token))
+    const third = tokensOf(await provider.refresh(second.refresh_token))
+    t.equal(await provider.livePairs(first.guid), 3, 'nothing was used')
+
+    t.equal((await provider.me(third.access_token)).status, 200)
+    t.equal(await provider.livePairs(first.guid), 2)
+    t.match((await provider.refresh(second.refresh_token)).body, { error: 'invalid_grant' })
+    t.equal((await provider.me(first.access_token)).status, 200, 'pair 1 lives')
+
+    t.equal((await provider.me(second.access_token)).status, 401)
+    t.equal((await provider.me(first.access_token)).status, 401, 'until the dead token 2 is presented')
+    t.equal(await provider.livePairs(first.guid), 1)
+  })
+
   t.test('lets all of several refreshes at the same moment win, and all stay alive', async t => {
     const { provider } = await start(t, on_use)
     const old = await provider.grant()
@@ -251,4 +316,15 @@ t.test('memory of revoked pairs is bounded, and live ones are never forgotten', 
   t.equal(pairs.byAccessToken(first.accessToken), undefined)
   t.strictSame(pairs.liveOf('ada'), [newest])
   t.equal(pairs.byRefreshToken(newest.refreshToken), newest)
+})
+
+t.test('a refresh token that was kept names the newest pair, also when the older one is forgotten', async t => {
+  const pairs = new TokenPairs(noLedger)
+  const issue = { guid: 'ada', scopes: ['pay'], expiresInSeconds: 7200, nowMs: 0 }
+  const first = pairs.issue(issue)
+  const heir = pairs.issue({ ...issue, refreshToken: first.refreshToken })
+  pairs.revoke(first)
+  for (let others = 0; others < 10_001; others += 1) pairs.revoke(pairs.issue(issue))
+  t.equal(pairs.byAccessToken(first.accessToken), undefined, 'forgotten')
+  t.equal(pairs.byRefreshToken(first.refreshToken), heir)
 })
