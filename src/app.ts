@@ -2,7 +2,6 @@
 import { randomUUID } from 'node:crypto'
 import type { IncomingMessage, Server } from 'node:http'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import { Ajv, type Schema } from 'ajv'
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -44,9 +43,11 @@ import { isDeeperThan, MAX_JSON_DEPTH } from './json-depth.ts'
 import { createRateLimits } from './limits/rate-limits.ts'
 import type { Metrics } from './metrics.ts'
 import type { SharedCounts } from './ports/counts.ts'
+import { type OutputState, otherOutput } from './ports/output.ts'
 import { noTracing } from './ports/tracing.ts'
 import { sharedSchemas } from './schemas/index.ts'
 import { Overview } from './schemas/overview.ts'
+import { compileValidator } from './schemas/validator.ts'
 import { tlsForCallers } from './tls.ts'
 import type { Traces } from './tracing/traces.ts'
 import { VERSION } from './version.ts'
@@ -60,6 +61,8 @@ export interface AppPorts extends Omit<BrokerPorts, 'meter' | 'tracing'> {
   readonly counts: SharedCounts | null
   /** null: nothing is traced. */
   readonly traces: Traces | null
+  /** Absent: the log does not go to standard output. */
+  readonly output?: OutputState
 }
 
 /** No request of the contract is larger; tokens, attributes and all. */
@@ -156,14 +159,16 @@ export async function buildApp(config: Config, ports: AppPorts, limits: HttpLimi
   const census = createCensus(ports)
   const options = { broker, clock: ports.clock }
   const { inventory } = ports.stores
+  const { output = otherOutput } = ports
   const needs = {
     pingStore: () => ports.stores.ping(),
     sightings: ports.stores.sightings.count,
     trouble: broker.trouble,
     auditTrouble: ports.audit.trouble,
+    output,
   }
   await app.register(health, needs)
-  ports.metrics.watch({ ...ports, inventory, census, trouble: broker.trouble })
+  ports.metrics.watch({ ...ports, inventory, census, output, trouble: broker.trouble })
   await app.register(metrics, { metrics: ports.metrics })
   await app.register(reach, { broker })
   await app.register(authorizations, options)
@@ -218,14 +223,4 @@ function tooDeep(): Problem {
 function requestIdOf(request: IncomingMessage): string {
   const given = request.headers['x-request-id']
   return typeof given === 'string' && /^[A-Za-z0-9._-]{1,128}$/.test(given) ? given : randomUUID()
-}
-
-/** Bodies are taken as they are; what comes as text by its nature (query, path) may become a number. */
-function compileValidator() {
-  const options = { allErrors: true, removeAdditional: false, useDefaults: true, strictTypes: false } as const
-  const asIs = new Ajv({ ...options, coerceTypes: false })
-  const fromText = new Ajv({ ...options, coerceTypes: true })
-  return ({ schema, httpPart }: { schema: unknown; httpPart?: string }) => {
-    return (httpPart === 'body' ? asIs : fromText).compile(schema as Schema)
-  }
 }
