@@ -2,6 +2,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { Static } from 'typebox'
 import type { Trouble } from '../src/broker/breaker.ts'
+import type { OutputState } from '../src/ports/output.ts'
 import { StoreUnavailable } from '../src/ports/store.ts'
 import { Health, type HealthCheck, ref } from '../src/schemas/index.ts'
 
@@ -14,6 +15,7 @@ export interface HealthOptions {
   readonly trouble: () => Trouble | null
   /** The code of what keeps audit lines from being written; null: nothing. */
   readonly auditTrouble: () => string | null
+  readonly output: OutputState
 }
 
 const TROUBLES: Readonly<Record<Trouble, { name: string; detail: string }>> = {
@@ -51,7 +53,7 @@ const health: FastifyPluginAsyncTypebox<HealthOptions> = async (app, options) =>
         tags: ['Running it'],
         summary: 'Whether requests may be sent here',
         description:
-          'A line for each thing it needs. 503 while the store is away and no living token is in memory, and when the process is about to stop; 200 and `degraded` while the store is away and there are some, while HealthTap is away, or refuses our credentials, or while audit lines cannot be written.',
+          'A line for each thing it needs. 503 while the store is away and no living token is in memory, and when the process is about to stop; 200 and `degraded` while the store is away and there are some, while HealthTap is away, or refuses our credentials, while audit lines cannot be written, or while standard output takes no lines.',
         security: [],
         response: {
           200: { description: 'It is ready.', content: { 'application/json': { schema: ref(Health) } } },
@@ -71,8 +73,8 @@ const health: FastifyPluginAsyncTypebox<HealthOptions> = async (app, options) =>
 /** A line for each thing that the gateway needs. */
 export async function checksOf(options: HealthOptions, isLeaving: boolean): Promise<Static<typeof HealthCheck>[]> {
   const store = await storeCheck(options)
-  const { trouble, auditTrouble } = options
-  return [store, ...providerChecks(trouble()), auditCheck(auditTrouble()), processCheck(isLeaving)]
+  const { trouble, auditTrouble, output } = options
+  return [store, ...providerChecks(trouble()), auditCheck(auditTrouble()), outputCheck(output), processCheck(isLeaving)]
 }
 
 function processCheck(isLeaving: boolean) {
@@ -95,6 +97,16 @@ function auditCheck(trouble: string | null) {
   if (trouble === null) return { name: 'audit', status: 'ok' as const }
   const detail = `Audit lines cannot be written (${trouble}). They are kept for as long as there is room. Check AUDIT_LOG and its disk.`
   return { name: 'audit', status: 'degraded' as const, detail }
+}
+
+/** A log that is not read does not keep people from their tokens. */
+function outputCheck({ trouble, dropped }: OutputState) {
+  const code = trouble()
+  if (code === null) return { name: 'output', status: 'ok' as const }
+  const { log, audit } = dropped()
+  const why = code === 'STALLED' ? 'Its reader takes nothing, or too little' : 'It cannot be written'
+  const detail = `Standard output: ${why} (${code}). Some lines wait in memory, the rest is dropped: ${log} log lines and ${audit} audit lines so far. Check what collects the log.`
+  return { name: 'output', status: 'degraded' as const, detail }
 }
 
 type Status = 'ok' | 'degraded' | 'unavailable'

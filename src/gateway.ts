@@ -15,6 +15,7 @@ import { createMetrics, type Metrics } from './metrics.ts'
 import type { SharedCounts } from './ports/counts.ts'
 import type { Events } from './ports/events.ts'
 import type { Journal } from './ports/journal.ts'
+import { type OutputState, otherOutput } from './ports/output.ts'
 import type { Stores } from './ports/store.ts'
 import { createHealthTap } from './provider/healthtap.ts'
 import { needRestart } from './reload.ts'
@@ -80,7 +81,9 @@ export async function createServedGateway(
   })
   const { auditHeads: heads, counts } = stores
   const audit = await openAudit({ config, output: logTo, heads, logger, clock: systemClock, random: systemRandom })
-  const gateway = await assemble(config, logger, events, { stores, journal, counts, audit, metrics, traces }, limits)
+  const output = watchedOutput(logTo, logger, config.auditLog === '-' ? audit : noAudit)
+  const kept = { stores, journal, counts, audit, metrics, traces, output }
+  const gateway = await assemble(config, logger, events, kept, limits)
   return {
     ...gateway,
     reload(next) {
@@ -97,7 +100,8 @@ export async function createEmbeddedGateway(config: Config, logTo: DestinationSt
   const metrics = createMetrics()
   const { logger, traces } = await watched(config, metrics, logTo)
   const stores = createMemoryStores(systemClock)
-  const kept = { stores, journal: noJournal, counts: null, audit: noAudit, metrics, traces }
+  const output = watchedOutput(logTo, logger, noAudit)
+  const kept = { stores, journal: noJournal, counts: null, audit: noAudit, metrics, traces, output }
   return await assemble(config, logger, loggedEvents(logger), kept)
 }
 
@@ -113,6 +117,22 @@ async function watched(
   return { logger, traces: openTraces({ config, logger, clock: systemClock, onSpans }) }
 }
 
+/** `audit`: the stream that goes to the same output; `noAudit`: none does. */
+function watchedOutput(logTo: DestinationStream, logger: Logger, audit: Pick<AuditLog, 'lost'>): OutputState {
+  if (!(logTo instanceof Output)) return otherOutput
+  let auditLinesTold = 0
+  logTo.on('resumed', logLines => {
+    const auditLines = audit.lost() - auditLinesTold
+    auditLinesTold = audit.lost()
+    const counts = { log_lines: logLines, audit_lines: auditLines }
+    logger.warn(counts, 'lines were dropped here: standard output was not read. Check what collects the log')
+  })
+  return {
+    trouble: () => logTo.trouble(),
+    dropped: () => ({ log: logTo.dropped(), audit: audit.lost() }),
+  }
+}
+
 interface Kept {
   readonly stores: Stores
   readonly journal: Journal
@@ -120,13 +140,14 @@ interface Kept {
   readonly audit: AuditLog
   readonly metrics: Metrics
   readonly traces: Traces | null
+  readonly output: OutputState
 }
 
 async function assemble(
   config: Config,
   logger: Logger,
   events: Events,
-  { stores, journal, counts, audit, metrics, traces }: Kept,
+  { stores, journal, counts, audit, metrics, traces, output }: Kept,
   limits?: HttpLimits,
 ): Promise<Gateway & { reload(config: Config): void }> {
   const callers = createCallers(config, systemClock)
@@ -152,6 +173,7 @@ async function assemble(
     counts,
     metrics,
     traces,
+    output,
   }
   const app = await buildApp(config, ports, limits)
   let doors: DoorAddresses = {}

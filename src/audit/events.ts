@@ -3,8 +3,10 @@ import type { GatewayEvent } from './line.ts'
 import type { AuditEntry, AuditLog } from './log.ts'
 
 /** What the gateway does to a grant by itself; the rest is audited where somebody asked for it, or is no matter of security. */
-const OUTCOMES: Readonly<Record<GatewayEvent, AuditEntry['outcome']>> = {
+/** `null`: the code that the event has. */
+const OUTCOMES: Readonly<Record<GatewayEvent, AuditEntry['outcome'] | null>> = {
   'grant.renewed': 'ok',
+  'grant.needs_attention': null,
   'grant.ended': 'reauthorization_required',
   'grant.restored': 'ok',
   'grant.revoked': 'ok',
@@ -16,7 +18,8 @@ export function auditedEvents(audit: AuditLog): Events {
     emit(event) {
       if (!isAudited(event)) return
       const { type, guid, version } = event
-      audit.record({ event: type, by: 'gateway', guid, version, outcome: OUTCOMES[type] })
+      const outcome = OUTCOMES[type] ?? ('code' in event ? event.code : 'ok')
+      audit.record({ event: type, by: 'gateway', guid, version, outcome })
     },
   }
 }

@@ -18,7 +18,12 @@ export type RequestEvent =
   | 'tap_in.callback'
 
 /** What the gateway did by itself. */
-export type GatewayEvent = 'grant.renewed' | 'grant.ended' | 'grant.restored' | 'grant.revoked'
+export type GatewayEvent =
+  | 'grant.renewed'
+  | 'grant.needs_attention'
+  | 'grant.ended'
+  | 'grant.restored'
+  | 'grant.revoked'
 
 /** What the stream tells of itself. */
 export type StreamEvent = 'audit.opened' | 'audit.rotated' | 'audit.continued' | 'audit.lost' | 'audit.closed'

@@ -1,13 +1,18 @@
 import type { DestinationStream } from 'pino'
 import type { Clock } from '../ports/clock.ts'
 import type { Mark } from './line.ts'
-import { codeOf, type OnTrouble, type Sink } from './sink.ts'
+import type { OnTrouble, Sink } from './sink.ts'
 
 /** It says when what was written is on its way, and when that has left; and goes on by itself after an error. */
 interface Draining {
   on(event: 'handover' | 'drain', listener: () => void): void
   on(event: 'error', listener: (error: Error) => void): void
-  flushSync(): void
+  /** A line that is never dropped. */
+  writeKept(text: string): void
+  /** false: too much waits already for the reader of the output. */
+  hasRoom(): boolean
+  /** The code of what keeps lines from leaving; null: nothing. */
+  trouble(): string | null
 }
 
 /** How long the end of the process waits for whoever reads our output. */
@@ -24,14 +29,16 @@ export function createStreamSink(options: {
   let last: Mark | null = null
   let onItsWay: Mark | null = null
   let written: Mark | null = null
-  let trouble: string | null = null
+  let isFailing = false
   let drained = () => {}
 
   function tell(error: Error | null): void {
-    const before = trouble
-    trouble = error === null ? null : codeOf(error)
-    if ((before === null) !== (trouble === null)) options.onTrouble(error)
+    if (isFailing === (error !== null)) return
+    isFailing = error !== null
+    options.onTrouble(error)
   }
+
+  const trouble = () => (drains ? stream.trouble() : null)
 
   if (drains) {
     stream.on('handover', () => {
@@ -46,17 +53,21 @@ export function createStreamSink(options: {
   }
 
   return {
-    hasRoom: () => true,
+    /** The log waits in the same place, and is dropped sooner. */
+    hasRoom: () => !drains || stream.hasRoom(),
     write({ text, mark }) {
       last = mark
-      stream.write(text)
-      if (!drains) written = last
+      if (drains) stream.writeKept(text)
+      else {
+        stream.write(text)
+        written = last
+      }
     },
     reopen() {},
     written: () => written,
-    trouble: () => trouble,
+    trouble,
     async close() {
-      if (written === last || trouble !== null) return 0
+      if (written === last || trouble() !== null) return 0
       const drain = new Promise<void>(resolve => {
         drained = resolve
       })
@@ -69,5 +80,5 @@ export function createStreamSink(options: {
 }
 
 function isDraining(stream: object): stream is DestinationStream & Draining {
-  return 'flushSync' in stream && 'on' in stream
+  return 'writeKept' in stream && 'on' in stream
 }
