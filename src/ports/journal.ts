@@ -15,6 +15,8 @@ export interface Rotation {
   readonly issuedAtMs: number
   readonly accessTokenExpiresAtMs: number
   readonly refreshTokenExpiresAtMs: number | null
+  /** The password grant brought the pair, since the refresh token was refused: its predecessor is dead. Absent: a refresh did. */
+  readonly isRestored?: boolean
 }
 
 /** Where rotations wait that the store would not take, so that they outlive the process. */

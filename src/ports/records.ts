@@ -22,6 +22,21 @@ export interface Attempt {
   readonly refreshTokenFingerprint: string
 }
 
+/** A pair that stands no more and may be alive at the provider. The grant keeps it until it is ended there. */
+export interface Leftover {
+  readonly pair: TokenPair
+  readonly accessTokenExpiresAtMs: number
+  /**
+   * The access token of the pair that a refresh brought in its place: a provider that rotates on use keeps this pair alive until
+   * that one is used. null: no refresh replaced it.
+   */
+  readonly successor: Secret | null
+  /** A later authorization replaced this one, so its refresh token may be spent to end it. */
+  readonly isOver: boolean
+  /** When another pair took its place. */
+  readonly sinceMs: number
+}
+
 export interface LastError {
   readonly code: ProblemCode
   readonly atMs: number
@@ -62,6 +77,8 @@ export interface Grant {
   readonly lastError: LastError | null
   readonly createdAtMs: number
   readonly updatedAtMs: number
+  /** Oldest first. Absent: there are none. */
+  readonly leftovers?: readonly Leftover[]
 }
 
 /** A Tap-in that was begun here, under its `state`. */

@@ -19,7 +19,27 @@ export type Written<T> =
    * Somebody else wrote first: what stands there now, to decide anew from. `record` null: nothing, but something did until
    * lately, and its revision is gone on from; so a write that was sent before the removal, and comes late, is refused.
    */
-  | { readonly ok: false; readonly current: Stored<T | null> | null }
+  | {
+      readonly ok: false
+      readonly current: Stored<T | null> | null
+      /** The revision was right, and the pair that was to be written is retired (`PairMarks`). */
+      readonly isRetired?: true
+    }
+
+/** How long a retired pair is refused, at least. */
+export const RETIRED_FOR_MS = 30 * 86_400_000
+/** Imported pairs are known outside of the gateway: a replaced one is refused for as long as a grant may live. */
+export const IMPORT_RETIRED_FOR_MS = 10 * 365 * 86_400_000
+
+/** What a write of a grant says about pairs. Each pair is named by the fingerprint of its refresh token (`broker/grant.ts`). */
+export interface PairMarks {
+  /** Pairs whose authorization was replaced or revoked. They stay retired for `RETIRED_FOR_MS`, also when the grant is gone. */
+  readonly retires?: readonly string[]
+  /** Instead of `RETIRED_FOR_MS`. */
+  readonly retiresForMs?: number
+  /** The write is refused if this pair is retired: a late repeat must not bring a dead pair back. */
+  readonly unlessRetired?: string
+}
 
 /**
  * Records under compare-and-set. Every change of the gateway's state is one `write`: the caller has read a record, has
@@ -49,6 +69,8 @@ export interface GrantPage {
 
 /** Grants by guid. A write also moves the grant in the schedule, by its `dueAtMs`, in the same step. */
 export interface GrantStore extends RecordStore<Grant> {
+  /** As `RecordStore.write`, with `marks` in the same step. */
+  write(guid: string, ifRevision: number, next: Grant | null, marks?: PairMarks): Promise<Written<Grant>>
   /**
    * As `read`, of many at once: one round trip for each place where they lie, all under way together. A promise for each key, in
    * the same order: what keeps one from being read keeps no other. For whoever gets them to wait for, each of them.

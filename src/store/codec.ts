@@ -93,7 +93,7 @@ function openAll(value: unknown, path: string, open: (sealed: string, path: stri
   return mapFields(value, path, (field, at) => openAll(field, at, open))
 }
 
-/** Records are made of plain objects and scalars alone. */
+/** Records are made of plain objects, lists and scalars. */
 function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null
 }
@@ -102,7 +102,8 @@ function mapFields(
   value: Readonly<Record<string, unknown>>,
   path: string,
   change: (field: unknown, path: string) => unknown,
-): Record<string, unknown> {
+): unknown {
+  if (Array.isArray(value)) return value.map((item, index) => change(item, `${path}.${index}`))
   const changed: Record<string, unknown> = {}
   for (const name of Object.keys(value)) changed[name] = change(value[name], `${path}.${name}`)
   return changed

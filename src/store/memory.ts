@@ -7,7 +7,9 @@ import {
   ABSENT,
   type GrantPage,
   type GrantStore,
+  type PairMarks,
   REMOVAL_REMEMBERED_MS,
+  RETIRED_FOR_MS,
   type RecordStore,
   type Stored,
   type Stores,
@@ -110,10 +112,34 @@ function createWriting<T>(records: Map<string, Stored<T>>, clock: Time) {
   return { compareAndSet, standing }
 }
 
+/** Which pairs are retired. */
+function createRetired(clock: Time) {
+  const untilMs = new Map<string, number>()
+
+  function forgetOld(): void {
+    for (const [name, until] of untilMs) if (until <= clock.now()) untilMs.delete(name)
+  }
+
+  return {
+    isRefused(guid: string, { unlessRetired }: PairMarks): boolean {
+      forgetOld()
+      return unlessRetired !== undefined && untilMs.has(`${guid} ${unlessRetired}`)
+    },
+    add(guid: string, { retires = [], retiresForMs = RETIRED_FOR_MS }: PairMarks): void {
+      for (const fingerprint of retires) {
+        const name = `${guid} ${fingerprint}`
+        untilMs.delete(name)
+        untilMs.set(name, clock.now() + retiresForMs)
+      }
+    },
+  }
+}
+
 function createMemoryGrantStore(clock: Time): GrantStore & { readonly inventory: Inventory } {
   const records = new Map<string, Stored<Grant>>()
   const { compareAndSet, standing } = createWriting(records, clock)
   const waiters = createWaiters()
+  const retired = createRetired(clock)
   /** guid -> when to look next; a claim moves it, and leaves the record. */
   const due = new Map<string, number>()
   /** The same, soonest first; an entry that is not the guid's newest any more is passed over. */
@@ -133,9 +159,13 @@ function createMemoryGrantStore(clock: Time): GrantStore & { readonly inventory:
     },
     readMany: guids => guids.map(async guid => records.get(guid) ?? null),
 
-    async write(guid, ifRevision, next) {
+    async write(guid, ifRevision, next, marks = {}) {
+      const current = standing(guid, records.get(guid) ?? null)
+      const isUnmoved = (current?.revision ?? ABSENT) === ifRevision
+      if (isUnmoved && retired.isRefused(guid, marks)) return { ok: false, current, isRetired: true }
       const written = compareAndSet(guid, records.get(guid) ?? null, ifRevision, next)
       if (!written.ok) return written
+      retired.add(guid, marks)
       if (next === null) due.delete(guid)
       else schedule(guid, next.dueAtMs ?? Number.POSITIVE_INFINITY)
       waiters.wake(guid)

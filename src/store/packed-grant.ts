@@ -19,7 +19,7 @@
  */
 import { Decoder, decode, Encoder } from '@msgpack/msgpack'
 import type { ProblemCode } from '../errors.ts'
-import type { Attempt, Grant, GrantOrigin, GrantStatus, LastError } from '../ports/records.ts'
+import type { Attempt, Grant, GrantOrigin, GrantStatus, LastError, Leftover } from '../ports/records.ts'
 import { Secret } from '../ports/secret.ts'
 import { RecordUnreadable } from '../ports/store.ts'
 import type { Sealer } from './sealing.ts'
@@ -62,6 +62,17 @@ type Rest = [
   lastError: [code: ProblemCode, at: number, attempts: number] | null,
   createdAt: number,
   updatedAt: number,
+  /** Absent: there are none. */
+  leftovers?: PackedLeftover[],
+]
+
+type PackedLeftover = [
+  accessToken: Packed,
+  refreshToken: Packed,
+  accessTokenExpiresAt: number,
+  successor: Packed | null,
+  isOver: boolean,
+  since: number,
 ]
 
 /** Made once: each has a buffer, which costs as much as what is done in it. */
@@ -157,13 +168,29 @@ function restOf(grant: Grant): Rest {
     lastError && [lastError.code, since(lastError.atMs), lastError.attempts],
     since(grant.createdAtMs),
     since(grant.updatedAtMs),
+    ...packedLeftovers(grant.leftovers ?? [], since),
+  ]
+}
+
+/** The last item, or none: most grants have no leftovers, and need no byte for that. */
+function packedLeftovers(leftovers: readonly Leftover[], since: (atMs: number) => number): [] | [PackedLeftover[]] {
+  if (leftovers.length === 0) return []
+  return [
+    leftovers.map(({ pair, accessTokenExpiresAtMs, successor, isOver, sinceMs }) => [
+      packed(pair.accessToken.reveal()),
+      packed(pair.refreshToken.reveal()),
+      since(accessTokenExpiresAtMs),
+      successor === null ? null : packed(successor.reveal()),
+      isOver,
+      since(sinceMs),
+    ]),
   ]
 }
 
 function grantFrom(front: Buffer, rest: Rest): Grant {
   const [guid, username, password, origin, scope, version, accessToken, refreshToken, ...times] = rest
   const [authorizedAt, authorizedFingerprint, issuedAtMs, refreshTokenExpiresAt, refreshDueAt, ...later] = times
-  const [attempt, doubtUntil, lastReadAt, lastError, createdAt, updatedAt] = later
+  const [attempt, doubtUntil, lastReadAt, lastError, createdAt, updatedAt, leftovers] = later
   const at = (since: number) => issuedAtMs + since
   const atOrNull = (since: number | null) => (since === null ? null : at(since))
   return {
@@ -189,6 +216,20 @@ function grantFrom(front: Buffer, rest: Rest): Grant {
     lastError: lastError && lastErrorFrom(lastError, at),
     createdAtMs: at(createdAt),
     updatedAtMs: at(updatedAt),
+    ...(leftovers === undefined ? {} : { leftovers: leftovers.map(leftover => leftoverFrom(leftover, at)) }),
+  }
+}
+
+function leftoverFrom(
+  [accessToken, refreshToken, expiresAt, successor, isOver, sinceWhen]: PackedLeftover,
+  at: (since: number) => number,
+): Leftover {
+  return {
+    pair: { accessToken: new Secret(unpacked(accessToken)), refreshToken: new Secret(unpacked(refreshToken)) },
+    accessTokenExpiresAtMs: at(expiresAt),
+    successor: successor === null ? null : new Secret(unpacked(successor)),
+    isOver,
+    sinceMs: at(sinceWhen),
   }
 }
 

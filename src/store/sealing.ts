@@ -1,4 +1,12 @@
-import { createCipheriv, createDecipheriv, type KeyObject, randomBytes } from 'node:crypto'
+import {
+  createCipheriv,
+  createDecipheriv,
+  createHmac,
+  createSecretKey,
+  hkdfSync,
+  type KeyObject,
+  randomBytes,
+} from 'node:crypto'
 import { Secret } from '../ports/secret.ts'
 import { RecordUnreadable } from '../ports/store.ts'
 
@@ -23,6 +31,11 @@ export interface Sealer {
   sealBytes(plain: Uint8Array, context: Buffer): Buffer
   /** Throws `RecordUnreadable`. */
   openBytes(keyId: string, sealed: Buffer, context: Buffer): Buffer
+  /**
+   * `name` as a one-way name by each key (HMAC-SHA-256), the sealing key's first. What was noted under one of them is found
+   * again as long as that key is configured.
+   */
+  keyedNames(name: string): readonly [string, ...string[]]
   /** The id of the key that seals. */
   sealingKeyId(): string
   /** From now on the first of these seals, all of them open, and no others do. */
@@ -41,10 +54,12 @@ const SEALED = /^1\.(?<id>[A-Za-z0-9_-]{1,32})\.(?<base64url>[A-Za-z0-9_-]+)$/
 export function createSealer(keys: EncryptionKeys): Sealer {
   let [sealing] = keys
   let byId = new Map<string, KeyObject>()
+  let naming: readonly KeyObject[] = []
 
   function use(next: EncryptionKeys): void {
     byId = new Map(next.map(({ id, key }) => [id, key]))
     sealing = next[0]
+    naming = next.map(({ key }) => namingKeyOf(key))
   }
   use(keys)
 
@@ -68,6 +83,11 @@ export function createSealer(keys: EncryptionKeys): Sealer {
       return new Secret(decrypt(key, id, bytes, additionalData(id, context)).toString())
     },
 
+    keyedNames: name => {
+      const [first = '', ...others] = naming.map(key => createHmac('sha256', key).update(name).digest('base64url'))
+      return [first, ...others]
+    },
+
     sealBytes: (plain, context) => encrypt(sealing.key, plain, context),
     openBytes: (keyId, sealed, context) => decrypt(keyOf(keyId), keyId, sealed, context),
   }
@@ -77,6 +97,11 @@ export function createSealer(keys: EncryptionKeys): Sealer {
     if (key === undefined) throw new RecordUnreadable('unknown_key', id)
     return key
   }
+}
+
+/** A key of its own for names (HKDF, RFC 5869), so that a name says nothing about the key that encrypts. */
+function namingKeyOf(key: KeyObject): KeyObject {
+  return createSecretKey(Buffer.from(hkdfSync('sha256', key, '', 'healthtap-gateway names', 32)))
 }
 
 function encrypt(key: KeyObject, plain: Uint8Array, context: Buffer): Buffer {

@@ -119,10 +119,11 @@ export function createSightings(clock: Pick<Clock, 'now'>, most: number): Sighti
         // In the same turn: no word can have come since they were asked for.
         return answers.map((answer, index) => noted(guids[index] ?? '', () => answer))
       },
-      async write(guid, ifRevision, next) {
+      async write(...write) {
+        const [guid] = write
         changed(guid)
         try {
-          return await grants.write(guid, ifRevision, next)
+          return await grants.write(...write)
         } finally {
           changed(guid)
         }

@@ -19,7 +19,7 @@ export class FlakyStores {
         read: guid => this.#of(guid, () => this.#grants.read(guid)),
         readMany: guids => guids.map(guid => this.#of(guid, () => this.#grants.read(guid))),
         standing: guid => this.#of(guid, () => this.#grants.standing(guid)),
-        write: (guid, ifRevision, next) => this.#of(guid, () => this.#grants.write(guid, ifRevision, next)),
+        write: (...write) => this.#of(write[0], () => this.#grants.write(...write)),
         claimDue: claim => this.#of(null, () => this.#grants.claimDue(claim)),
         list: page => this.#of(null, () => this.#grants.list(page)),
         settled: (guid, signal) => this.#grants.settled(guid, signal),

@@ -4,11 +4,13 @@ import {
   type GrantPage,
   type GrantStore,
   REMOVAL_REMEMBERED_MS,
+  RETIRED_FOR_MS,
   RecordUnreadable,
   type Stored,
   type Written,
 } from '../../ports/store.ts'
 import { nextRevision } from '../revision.ts'
+import type { Sealer } from '../sealing.ts'
 import type { Keys } from './keys.ts'
 import { formatRecord, parseRecord, parseStanding, type RedisShared } from './records.ts'
 import { ask } from './scripts.ts'
@@ -21,12 +23,13 @@ const MORE_THAN_SHARE = 2
 
 interface GrantStoreOptions extends RedisShared {
   readonly keys: Keys
+  readonly sealer: Pick<Sealer, 'keyedNames'>
   /** A grant's record was met that does not open. */
   readonly onUnreadable: (error: RecordUnreadable) => void
 }
 
 export function createRedisGrantStore(options: GrantStoreOptions): GrantStore {
-  const { client, clock, form, keys, notices, scripts } = options
+  const { client, clock, form, keys, notices, scripts, sealer } = options
 
   function parse(guid: string, stored: Buffer, key: string): Stored<Grant> {
     return tellingOf(guid, () => parseRecord<Grant>(form, key, stored))
@@ -142,16 +145,27 @@ export function createRedisGrantStore(options: GrantStoreOptions): GrantStore {
       return standingOf(guid, stored ?? Buffer.from(gone == null ? '' : `${gone}:`), key)
     },
 
-    async write(guid, ifRevision, next): Promise<Written<Grant>> {
+    async write(
+      guid,
+      ifRevision,
+      next,
+      { retires = [], retiresForMs = RETIRED_FOR_MS, unlessRetired } = {},
+    ): Promise<Written<Grant>> {
       const key = keys.grant(guid)
       const revision = nextRevision(ifRevision, clock)
       const record = next === null ? '' : formatRecord(form, key, revision, next)
       const keepFor = next === null ? String(REMOVAL_REMEMBERED_MS) : ''
       const dueAt = next?.dueAtMs == null ? '+inf' : String(next.dueAtMs)
-      const names = [key, keys.gone(key), keys.due(keys.shardUnder(key))]
+      const refusing = unlessRetired === undefined ? [] : sealer.keyedNames(unlessRetired)
+      const retiring = retires.map(fingerprint => sealer.keyedNames(fingerprint)[0])
+      const marks = [...refusing, ...retiring].map(name => keys.retired(key, name))
+      const names = [key, keys.gone(key), keys.due(keys.shardUnder(key)), ...marks]
       const args = [String(ifRevision), String(revision), record, keepFor, notices.channel, guid, dueAt]
+      if (marks.length > 0) args.push(String(refusing.length), String(retiresForMs))
       const refused = await scripts.writeRecord(names, args)
-      return refused === null ? { ok: true, revision } : { ok: false, current: standingOf(guid, refused, key) }
+      if (refused === null) return { ok: true, revision }
+      const current = standingOf(guid, refused.current, key)
+      return refused.isRetired ? { ok: false, current, isRetired: true } : { ok: false, current }
     },
 
     settled: (guid, signal) => notices.wait(keys.grant(guid), signal),

@@ -80,7 +80,7 @@ export function createRedisStores(options: RedisStoreOptions): RedisStores {
 
   return {
     counts: createRedisCounts({ keys, scripts: shared.scripts }),
-    grants: sightings.watching(createRedisGrantStore({ ...shared, keys, onUnreadable: options.onUnreadable })),
+    grants: sightings.watching(createRedisGrantStore({ ...shared, keys, sealer, onUnreadable: options.onUnreadable })),
     sightings,
     forget: sightings.forget,
     authorizations: createRedisRecordStore({

@@ -28,6 +28,8 @@ export interface Keys {
   count(name: string, window: number): string
   /** Beside a record's key, on the same slot: the revision that the record had when it was removed. Names nobody. */
   gone(key: string): string
+  /** Beside a grant's key, on the same slot: that a pair is retired, by the pair's keyed name. Names nobody. */
+  retired(key: string, keyedName: string): string
   /** On the same slot as a record's key: where its copy lies once `grants export` has taken it out. */
   exported(key: string): string
   /** The key of the record whose copy lies under `key`; null: it is no such copy. */
@@ -80,6 +82,7 @@ export function createKeys(prefix: string): Keys {
     census: name => key(shardOf(name), 'census', name),
     count: (name, window) => `${prefix}:${shardOf(name)}:count:${name}:${window}`,
     gone: key => `${prefix}:${shardUnder(key)}:gone:${hash('sha256', key, 'base64url')}`,
+    retired: (key, keyedName) => `${prefix}:${shardUnder(key)}:retired:${keyedName}`,
     exported: key => `${prefix}:${key.slice(prefix.length + 1).replace(/^(\{s\d{3}\}):/, '$1:exported:')}`,
     exportedFrom(key) {
       const [, shard, rest] = /^(\{s\d{3}\}):exported:(.+)$/.exec(key.slice(prefix.length + 1)) ?? []

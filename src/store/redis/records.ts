@@ -102,7 +102,9 @@ export function createRedisRecordStore<T>(options: RecordStoreOptions<T>): Recor
       const names = [key, options.goneKeyOf(key)]
       const args = [String(ifRevision), String(revision), record, ttl, channel]
       const refused = await scripts.writeRecord(names, args)
-      return refused === null ? { ok: true, revision } : { ok: false, current: parseStanding<T>(form, key, refused) }
+      return refused === null
+        ? { ok: true, revision }
+        : { ok: false, current: parseStanding<T>(form, key, refused.current) }
     },
 
     settled: (name, signal) => notices.wait(keyOf(name), signal),

@@ -8,21 +8,26 @@ const SCRIPTS = ['write_record', 'claim_due', 'exchange_counts', 'sketch_grants'
 
 /** The scripts of `lua/`, as functions. What each expects and answers is written on top of it. */
 export interface Scripts {
-  /** null: it is written; else what stands there. */
-  writeRecord(keys: readonly string[], args: readonly Argument[]): Promise<Buffer | null>
+  /** null: it is written; else what stands there, and whether a retired pair is the reason. */
+  writeRecord(keys: readonly string[], args: readonly Argument[]): Promise<Refused | null>
   claimDue(keys: readonly string[], args: readonly string[]): Promise<Buffer[]>
   exchangeCounts(keys: readonly string[], args: readonly string[]): Promise<number[]>
   sketchGrants(keys: readonly string[], args: readonly string[]): Promise<string[]>
 }
 
+export interface Refused {
+  readonly current: Buffer
+  readonly isRetired: boolean
+}
+
 type Argument = string | Buffer
 
 export function defineScripts(client: RedisClient): Scripts {
-  const writeRecord = define<readonly [1] | readonly [0, Buffer]>(client, 'write_record', 'bytes')
+  const writeRecord = define<readonly [1] | readonly [0 | 2, Buffer]>(client, 'write_record', 'bytes')
   return {
     async writeRecord(keys, args) {
-      const [ok, current] = await writeRecord(keys, args)
-      return ok === 1 ? null : (current ?? Buffer.alloc(0))
+      const [result, current = Buffer.alloc(0)] = await writeRecord(keys, args)
+      return result === 1 ? null : { current, isRetired: result === 2 }
     },
     claimDue: define(client, 'claim_due', 'bytes'),
     exchangeCounts: define(client, 'exchange_counts'),
