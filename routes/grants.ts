@@ -152,7 +152,7 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
         tags: ['Grants'],
         summary: 'Import a grant',
         description:
-          'Takes over tokens that were obtained elsewhere, as the next version of the grant. A pair it takes the place of is revoked at HealthTap. Permission: `grant:write`.',
+          'Takes over tokens that were obtained elsewhere, as the next version of the grant. The pair that it replaces is revoked at HealthTap. Sending the current pair again, or the pair that began this authorization, changes nothing: 200. A pair of an authorization that a later one has replaced, or of a grant revoked in the last 30 days, is refused: 409 `pair_superseded`. Permission: `grant:write`.',
         params: ofGuid,
         body: Type.Object(
           {
@@ -167,11 +167,17 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
         ),
         response: {
           200: {
-            description: 'It took the place of another.',
+            description: 'It took the place of another, or it stands already and is unchanged.',
             content: { 'application/json': { schema: ref(Grant) } },
           },
           201: { description: 'It is new.', content: { 'application/json': { schema: ref(Grant) } } },
-          ...problemAnswers('validation_failed', 'username_taken', 'payload_too_large', 'unsupported_media_type'),
+          ...problemAnswers(
+            'validation_failed',
+            'username_taken',
+            'pair_superseded',
+            'payload_too_large',
+            'unsupported_media_type',
+          ),
         },
       },
     },
@@ -208,7 +214,7 @@ const grants: FastifyPluginAsyncTypebox<RouteOptions> = async (app, { broker, cl
         tags: ['Grants'],
         summary: 'Revoke a grant',
         description:
-          'From this moment on nobody is given its token. 204: revoked at HealthTap, and gone. 202: HealthTap has not confirmed it yet, and the gateway goes on trying. Permission: `grant:write`.',
+          'From this moment on no caller is given its token. 204: no pair of this grant works at HealthTap any more, and the grant is gone. 202: HealthTap has not confirmed that yet, and the gateway goes on trying. A user whom the gateway made stays at HealthTap, so `POST /v1/users` with that username is then refused with `username_taken`. Permission: `grant:write`.',
         params: ofGuid,
         response: {
           202: { description: 'Not yet confirmed.', content: { 'application/json': { schema: ref(Grant) } } },

@@ -45,13 +45,20 @@ const overview: FastifyPluginAsyncTypebox<OverviewOptions> = async (app, { overv
 
 type View = Static<typeof OverviewSchema>
 
-function overviewView({ backlog, counted, nowMs, soonest }: Overview): Omit<View, 'checks' | 'caller' | 'version'> {
+function overviewView({
+  backlog,
+  counted,
+  failing,
+  nowMs,
+  soonest,
+}: Overview): Omit<View, 'checks' | 'caller' | 'version'> {
   return {
     counted_at: timeOrNull(counted?.atMs ?? null),
     grants: counted?.byStatus ?? null,
     lapsing: counted && lapsingView(counted),
     ...surveyView(counted),
     soonest: soonest?.map(grantView) ?? null,
+    needs_attention: failing && { count: counted?.survey?.attention?.count ?? 0, grants: failing.map(grantView) },
     backlog: {
       due: backlog.due,
       oldest_age_seconds: Math.max(0, Math.floor((nowMs - (backlog.oldestAtMs ?? nowMs)) / 1000)),

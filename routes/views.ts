@@ -1,7 +1,7 @@
 /** The broker's records as they go over the wire: the one place where milliseconds become RFC 3339 and seconds. */
 import type { Static } from 'typebox'
 import type { Audited } from '../plugins/audit.ts'
-import { type RefreshPolicy, rotatesAtMs } from '../src/broker/policy.ts'
+import { lifeLeftMs, type RefreshPolicy, rotatesAtMs } from '../src/broker/policy.ts'
 import type { Authorization, Grant } from '../src/ports/records.ts'
 import type { AccessToken, AuthorizationOutcome, Grant as GrantSchema } from '../src/schemas/index.ts'
 
@@ -10,7 +10,7 @@ const standing = new WeakMap<Grant, Omit<Static<typeof AccessToken>, 'expires_in
 
 export function accessTokenView(grant: Grant, policy: RefreshPolicy, nowMs: number): Static<typeof AccessToken> {
   const view = standing.get(grant) ?? standingView(grant, policy)
-  return { ...view, expires_in: Math.max(0, Math.floor((grant.accessTokenExpiresAtMs - nowMs) / 1000)) }
+  return { ...view, expires_in: Math.max(0, Math.floor(lifeLeftMs(grant, nowMs) / 1000)) }
 }
 
 function standingView(grant: Grant, policy: RefreshPolicy) {

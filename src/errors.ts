@@ -19,6 +19,7 @@ export const PROBLEMS = {
   username_taken: { status: 409, title: 'This username is taken' },
   provisioning_in_doubt: { status: 409, title: 'It is not known whether this user was made' },
   guid_mismatch: { status: 409, title: 'Somebody else came back' },
+  pair_superseded: { status: 409, title: 'These tokens were replaced or revoked' },
   payload_too_large: { status: 413, title: 'The body is too large' },
   unsupported_media_type: { status: 415, title: 'The body is not application/json' },
   rate_limited: { status: 429, title: 'Too many requests' },

@@ -41,7 +41,9 @@ const LEVELS: Readonly<Record<BrokerEvent['type'], 'debug' | 'info' | 'warn' | '
   'grant.rested': 'info',
   'grant.restored': 'error',
   'grant.renewal_failed': 'warn',
+  'grant.needs_attention': 'warn',
   'grant.ended': 'warn',
+  'grant.password_used': 'warn',
   'grant.revoking': 'info',
   'grant.revoked': 'info',
   'pair.discarded': 'warn',
@@ -61,7 +63,12 @@ export function loggedEvents(logger: Logger): Events {
   return {
     emit(event) {
       const { type, ...facts } = event
-      logger[LEVELS[type]](facts, type)
+      const detail = event.type === 'grant.needs_attention' ? { detail: adviceOn(event) } : {}
+      logger[LEVELS[type]]({ ...facts, ...detail }, type)
     },
   }
+}
+
+function adviceOn({ attempts, code }: Extract<BrokerEvent, { type: 'grant.needs_attention' }>): string {
+  return `The refresh of this grant has failed ${attempts} times in a row, the last time with ${code}. It is tried again, less and less often, until its token expires and after. Read the grant's last_error and the lines before this one, then see GrantsNeedAttention in docs/metrics.md.`
 }

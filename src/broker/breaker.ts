@@ -4,18 +4,31 @@
  * when that is over: an exchange of a made-up code, by which nobody's refresh token can be lost.
  *
  *   closed ── 5 failures in a row ──▶ outage            ── a probe succeeds ──▶ closed, slowly at first
+ *             of several subjects, or to connect; of one subject alone a probe has to fail as well
  *   closed, outage ── invalid_client ▶ client_refused   ── a probe succeeds ──▶ closed, slowly at first
+ *
+ * A subject is a grant, a code or a user that was asked about. What goes wrong with one of them alone must not stop all the
+ * others: a row of failures about one subject is a suspicion, and a probe decides.
  *
  * A probe says nothing about refreshes alone. So closed by a probe is closed on trial: until something else succeeds, one
  * failure opens it again, and probes go on as seldom as they had become. The events tell of the trouble as a whole, with
  * its relapses: once when it begins, and once when a trial has been stood.
  */
+import { LRUCache } from 'lru-cache'
 import { Problem } from '../errors.ts'
-import { askedToWaitSeconds, type Outcome, type Provider, type TokenAnswer } from '../ports/provider.ts'
+import {
+  askedToWaitSeconds,
+  type Failure,
+  type Outcome,
+  type Provider,
+  reasonOf,
+  type TokenAnswer,
+} from '../ports/provider.ts'
 import type { Secret } from '../ports/secret.ts'
 import type { Lane } from '../ports/slots.ts'
 import { PROVIDER, RecordUnreadable, StoreUnavailable } from '../ports/store.ts'
 import { type BrokerPorts, change, keep, problemOf, secondsUntil, within } from './context.ts'
+import { fingerprint } from './grant.ts'
 import { RETRY_AFTER_LONGEST_MS } from './policy.ts'
 
 type Kind = Outcome<unknown>['kind']
@@ -44,6 +57,9 @@ export interface Breaker {
 }
 
 const FAILURES_TO_OPEN = 5
+/** What fails with so many different grants, codes or users is not about one of them. */
+const SUBJECTS_TO_OPEN = 3
+const MOST_LONERS = 1_000
 const PROBE_FIRST_MS = 1_000
 /** One request from each replica: that is no load, and a provider that is back is found soon. */
 const PROBE_LONGEST_MS = 5_000
@@ -65,6 +81,12 @@ export function createBreaker(
   /** Grows when it opens or closes: an answer to what was asked before says nothing about now. */
   let era = 0
   let failures = 0
+  /** Whom the failures in a row were about. */
+  const failedSubjects = new Set<string>()
+  /** Subjects that fail although the provider works. */
+  const loners = new LRUCache<string, true>({ max: MOST_LONERS })
+  /** Whose failure ended the last trial; null: none has, or a probe did. */
+  let relapsedOn: string | null = null
   /** What it was open for before the trial; null: nothing, or the trial has been stood. */
   let triedFor: Cause | null = null
   let closedAtMs = 0
@@ -81,11 +103,12 @@ export function createBreaker(
   let nextProbeAtMs = 0
   let probing: Promise<void> | null = null
 
-  function turn(next: Cause | null): void {
+  /** `reason`: of an outage, what the failure that opens it said. */
+  function turn(next: Cause | null, reason: string | null = null): void {
     const before: Cause | null = open ?? triedFor
     if (next !== null && next !== before) {
       if (before !== null) isOver(before)
-      events.emit({ type: next === 'outage' ? 'provider.unavailable' : 'client.refused' })
+      events.emit(next === 'outage' ? { type: 'provider.unavailable', reason } : { type: 'client.refused' })
       probes = 0
       hasRelapsed = false
     } else if (next !== null) {
@@ -95,10 +118,15 @@ export function createBreaker(
     if (next === null) closedAtMs = clock.now()
     open = next
     era += 1
-    failures = 0
+    noteSuccess()
     allowance = 1
     nextProbeAtMs = clock.now() + nextProbeInMs()
     wakeReaders()
+  }
+
+  function noteSuccess(): void {
+    failures = 0
+    failedSubjects.clear()
   }
 
   function wakeReaders(): void {
@@ -115,21 +143,28 @@ export function createBreaker(
     return waitMs * (0.5 + random.fraction() / 2)
   }
 
-  function report(outcome: Outcome<unknown>, askedIn: number, knowsUsBy: readonly Kind[]): void {
+  /** `subject` null: a probe, which is about none. */
+  function report(
+    outcome: Outcome<unknown>,
+    askedIn: number,
+    knowsUsBy: readonly Kind[],
+    subject: string | null,
+  ): void {
     const patienceSeconds = askedToWaitSeconds(outcome) ?? 0
     if (patienceSeconds > 0) pause(patienceSeconds)
     // Too many requests: it works, and that is all there is to it. What fails and asks for patience fails all the same.
     const isBusy = outcome.kind === 'unavailable' && patienceSeconds > 0
-    if (askedIn === era && !isBusy) takeIntoAccount(outcome, knowsUsBy)
+    if (askedIn === era && !isBusy) takeIntoAccount(outcome, knowsUsBy, subject)
   }
 
   /** `knowsUsBy`: the outcomes of this request by which the provider has looked at our credentials, and taken them. */
-  function takeIntoAccount(outcome: Outcome<unknown>, knowsUsBy: readonly Kind[]): void {
+  function takeIntoAccount(outcome: Outcome<unknown>, knowsUsBy: readonly Kind[], subject: string | null): void {
     switch (outcome.kind) {
       case 'ok':
       case 'rejected':
       case 'conflict':
-        failures = 0
+        noteSuccess()
+        if (subject !== null) loners.delete(subject)
         if ((open ?? triedFor) === 'client_refused' && !knowsUsBy.includes(outcome.kind)) return
         if (open !== null) return void turn(null)
         endTrial()
@@ -141,13 +176,36 @@ export function createBreaker(
       case 'refused':
         // An OAuth error comes from the token endpoint itself; anything else may come from whatever stands in its place.
         if (outcome.upstream.error !== undefined) {
-          failures = 0
+          noteSuccess()
           if (open === 'outage') turn(null)
           return
         }
     }
+    fail(subject, outcome)
+  }
+
+  function fail(subject: string | null, failure: Failure): void {
+    const { kind, upstream } = failure
+    // A request that was never sent is about no subject.
+    const wasSent = kind !== 'unavailable' || upstream.status !== undefined
+    if (wasSent && subject !== null && isLoner(subject)) return
     failures += 1
-    if (open === null && (triedFor !== null || failures >= FAILURES_TO_OPEN)) turn('outage')
+    if (open !== null) return
+    failedSubjects.add(wasSent && subject !== null ? subject : `not sent ${failures}`)
+    if (subject === null || triedFor !== null) {
+      relapsedOn = subject
+      return void turn('outage', reasonOf(failure))
+    }
+    if (failures < FAILURES_TO_OPEN) return
+    if (failedSubjects.size >= SUBJECTS_TO_OPEN) turn('outage', reasonOf(failure))
+    else void probe()
+  }
+
+  /** Whether the provider works for the others: a probe has succeeded beside its failures. */
+  function isLoner(subject: string): boolean {
+    // The trial before was not stood for its sake, and a probe has succeeded since.
+    if (triedFor !== null && subject === relapsedOn) loners.set(subject, true)
+    return loners.has(subject)
   }
 
   function endTrial(): void {
@@ -193,7 +251,10 @@ export function createBreaker(
   async function probeOnce(): Promise<void> {
     const askedIn = era
     probedAtMs = clock.now()
-    report(await provider.probe(), askedIn, ['ok'])
+    const suspects = open === null ? [...failedSubjects] : []
+    const outcome = await provider.probe()
+    if (outcome.kind === 'ok') for (const subject of suspects) loners.set(subject, true)
+    report(outcome, askedIn, ['ok'], null)
     probes += 1
     nextProbeAtMs = clock.now() + nextProbeInMs()
   }
@@ -221,15 +282,23 @@ export function createBreaker(
       : problemOf({ kind: 'unavailable', upstream: {}, retryAfterSeconds: null }, 'a renewal')
   }
 
-  async function watched<T>(ask: () => Promise<Outcome<T>>, knowsUsBy: readonly Kind[]): Promise<Outcome<T>> {
+  async function watched<T>(
+    subject: string,
+    ask: () => Promise<Outcome<T>>,
+    knowsUsBy: readonly Kind[],
+  ): Promise<Outcome<T>> {
     const askedIn = era
     const outcome = await ask()
-    report(outcome, askedIn, knowsUsBy)
+    report(outcome, askedIn, knowsUsBy, subject)
     return outcome
   }
 
-  async function unlessPaused<T>(ask: () => Promise<Outcome<T>>, knowsUsBy: readonly Kind[]): Promise<Outcome<T>> {
-    return isPaused() ? paused() : await watched(ask, knowsUsBy)
+  async function unlessPaused<T>(
+    subject: string,
+    ask: () => Promise<Outcome<T>>,
+    knowsUsBy: readonly Kind[],
+  ): Promise<Outcome<T>> {
+    return isPaused() ? paused() : await watched(subject, ask, knowsUsBy)
   }
 
   function paused() {
@@ -241,7 +310,7 @@ export function createBreaker(
     const askedIn = era
     const outcome = await provider.createUser(user)
     // An app may have no right to make users, and be a good client for all else.
-    if (outcome.kind !== 'client_refused') reportOfAnother(outcome, askedIn, ['ok', 'conflict'])
+    if (outcome.kind !== 'client_refused') reportOfAnother(outcome, askedIn, ['ok', 'conflict'], user.username)
     return outcome
   }
 
@@ -250,27 +319,32 @@ export function createBreaker(
     if (isPaused()) return paused()
     const outcome = await provider.revoke(token)
     // 200, whatever was sent (RFC 7009, section 2.2).
-    reportOfAnother(outcome, askedIn, [])
+    reportOfAnother(outcome, askedIn, [], fingerprint(token))
     return outcome
   }
 
   /** Another endpoint than that for tokens: it may fail alone. */
-  function reportOfAnother(outcome: Outcome<unknown>, askedIn: number, knowsUsBy: readonly Kind[]): void {
+  function reportOfAnother(
+    outcome: Outcome<unknown>,
+    askedIn: number,
+    knowsUsBy: readonly Kind[],
+    subject: string,
+  ): void {
     const isFailure = outcome.kind === 'unavailable' || outcome.kind === 'unknown' || outcome.kind === 'refused'
-    if (!isFailure || askedToWaitSeconds(outcome)) report(outcome, askedIn, knowsUsBy)
+    if (!isFailure || askedToWaitSeconds(outcome)) report(outcome, askedIn, knowsUsBy, subject)
   }
 
   return {
     provider: {
       authorizationUrl: request => provider.authorizationUrl(request),
-      exchange: request => watched(() => provider.exchange(request), ['ok', 'rejected']),
+      exchange: request => watched(fingerprint(request.code), () => provider.exchange(request), ['ok', 'rejected']),
       // A refresh token that is not good is refused before our credentials are looked at.
-      refresh: refreshToken => unlessPaused(() => provider.refresh(refreshToken), ['ok']),
+      refresh: token => unlessPaused(fingerprint(token), () => provider.refresh(token), ['ok']),
       createUser,
       revoke,
       probe: () => provider.probe(),
       // The user and the password are looked at before or after our credentials, depending on the server.
-      authenticate: user => unlessPaused(() => provider.authenticate(user), ['ok']),
+      authenticate: user => unlessPaused(user.username, () => provider.authenticate(user), ['ok']),
       // Another address, maybe another server: it says nothing about the token endpoint.
       identify: accessToken => provider.identify(accessToken),
       present: accessToken => provider.present(accessToken),

@@ -8,7 +8,9 @@ import { type BrokerContext, type BrokerPorts, type ClientSettings, persist } fr
 import { createDiscards } from './discards.ts'
 import { createExchanges, type Exchanges } from './exchange.ts'
 import { createGrants, type Grants } from './grants.ts'
+import { createLeftovers } from './leftovers.ts'
 import { createLookup, type Lookup } from './lookup.ts'
+import { createPairEnding } from './pair-ending.ts'
 import type { RefreshPolicy } from './policy.ts'
 import { createProvisionings, type Provisionings } from './provisioning.ts'
 import { createRecent } from './recent.ts'
@@ -58,18 +60,20 @@ export function createBroker(settings: BrokerSettings, ports: BrokerPorts): Brok
     owner: ports.random.token(12),
     closing: closing.signal,
   }
-  const discards = createDiscards(context)
+  const ending = createPairEnding(context)
+  const discards = createDiscards(context, ending)
+  const leftovers = createLeftovers(context, retiring.signal, ending, discards)
   const recent = createRecent(context)
-  const grants = createGrants(context, discards, recent)
-  const renewals = createRenewals(context, breaker, discards, recent)
+  const grants = createGrants(context, discards, leftovers, recent)
+  const renewals = createRenewals(context, breaker, discards, leftovers, recent)
   const authorizations = createAuthorizations(context)
-  const revocations = createRevocations(context, renewals, grants)
+  const revocations = createRevocations(context, renewals, grants, discards, leftovers)
   const refresher = createRefresher(context, retiring.signal, breaker, recent, renewals, revocations)
 
   const lookup = createLookup(context, recent)
-  const tokens = createTokens(context, renewals, lookup)
+  const tokens = createTokens(context, renewals, lookup, leftovers)
   const exchanges = createExchanges(context, authorizations, grants, tokens, discards)
-  const provisionings = createProvisionings(context, grants, tokens)
+  const provisionings = createProvisionings(context, grants, tokens, discards)
 
   let replaying: Promise<void> = Promise.resolve()
 
@@ -116,6 +120,7 @@ export function createBroker(settings: BrokerSettings, ports: BrokerPorts): Brok
       await refresher.stopped()
       await Promise.all([exchanges.idle(), provisionings.idle(), renewals.idle()])
       await recent.verify()
+      await leftovers.idle()
       await discards.idle()
     },
   }

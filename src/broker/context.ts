@@ -71,6 +71,7 @@ export const keep = undefined
  * Changes a record by compare-and-set: `decide` gets what stands there, and its revision, and returns what shall stand there
  * (null: remove it), or `keep` to leave it. Repeats when somebody else wrote in between. Returns what stands there afterwards.
  * `known`: what most likely stands there (null: nothing), so that it need not be looked up; the store says where it does not.
+ * Throws `PairRetired` where the store refuses the pair that was to be written (`PairMarks.unlessRetired`).
  */
 export async function change<T>(
   store: RecordStore<T>,
@@ -86,8 +87,14 @@ export async function change<T>(
     if (next === keep) return record === null ? null : { revision, record }
     const written = await store.write(key, revision, next)
     if (written.ok) return next === null ? null : { revision: written.revision, record: next }
+    if (written.isRetired === true) throw new PairRetired()
     current = written.current
   }
+}
+
+/** The pair that was to be written belongs to an authorization that was replaced or revoked. */
+export class PairRetired extends Error {
+  override readonly name = 'PairRetired'
 }
 
 /** Waits for the word that a record has changed, until `done` says so or `untilMs` has come; answers the last it saw. */
@@ -156,6 +163,32 @@ export async function persist<T>(
   }
 }
 
+/** Tells callers that the store has not taken a result for some time, so that they need not wait for it. */
+export interface StoreDelay {
+  /** A write has failed. */
+  begin(): void
+  /** Resolves `STORE_PATIENCE_MS` after the first failed write; never where all writes succeed. */
+  readonly passed: Promise<void>
+}
+
+/** A store that only fails over briefly is back within this time. */
+const STORE_PATIENCE_MS = 2_000
+
+export function createStoreDelay(clock: Pick<Clock, 'sleep'>): StoreDelay {
+  let begin = () => {}
+  const begun = new Promise<void>(resolve => {
+    begin = resolve
+  })
+  return { begin, passed: begun.then(() => clock.sleep(STORE_PATIENCE_MS)) }
+}
+
+/** What a caller is told who need not wait any longer. */
+export function notStoredYet(): Problem {
+  const detail =
+    'The request to HealthTap or the storing of its answer takes longer than a caller should wait. The gateway goes on with it: repeat this request.'
+  return new Problem('store_unavailable', detail, { retryAfterSeconds: 2 })
+}
+
 /** The grant, where callers may know about it: one that is being revoked is gone for them. */
 export function existing(grant: Grant | null, guid: string): Grant {
   if (grant === null || grant.status === 'revoking') {
@@ -167,13 +200,19 @@ export function existing(grant: Grant | null, guid: string): Grant {
 /** The grant, where its token may be answered. Throws `grant_not_found`, `reauthorization_required`. */
 export function usable(grant: Grant | null, guid: string): Grant {
   const found = existing(grant, guid)
-  if (found.status === 'reauthorization_required') throw reauthorizationRequired(guid)
+  if (found.status === 'reauthorization_required') throw reauthorizationRequired(found)
   return found
 }
 
-export function reauthorizationRequired(guid: string): Problem {
-  const detail = `HealthTap has ended the grant of ${guid}. The person has to authorize again: POST /v1/authorizations.`
-  return new Problem('reauthorization_required', detail)
+const WAY_BACK = {
+  authorization_code: 'The person has to authorize again: POST /v1/authorizations.',
+  import: 'Import new tokens with PUT /v1/grants/{guid}, or let the person authorize: POST /v1/authorizations.',
+  provisioning:
+    'The gateway made this user, so the person has no HealthTap password to authorize with. An operator can help: docs/operations.md, "A provisioned person has to come back".',
+} as const
+
+export function reauthorizationRequired({ guid, origin }: Pick<Grant, 'guid' | 'origin'>): Problem {
+  return new Problem('reauthorization_required', `HealthTap has ended the grant of ${guid}. ${WAY_BACK[origin]}`)
 }
 
 /** Says whose record does not open, and what an operator can do: a caller is often the first to see it. */

@@ -2,9 +2,10 @@
 import { PROBLEMS, type ProblemCode } from '../errors.ts'
 import type { GrantSketch } from '../ports/inventory.ts'
 import type { LapsingWithin } from '../ports/records.ts'
+import { needsAttention } from './attention.ts'
 import { beginningOf, countingByTime } from './histogram.ts'
 import { keepingSoonest } from './soonest.ts'
-import type { Counted, EndedCount } from './survey.ts'
+import type { AttentionCount, Counted, EndedCount } from './survey.ts'
 
 export interface GrantCounting {
   /** `nowMs`: when it was looked at. The same grant may come twice, seldom; then it counts twice. */
@@ -17,6 +18,8 @@ const RENEWED = { everyMs: 5 * MINUTE_MS, size: 24 }
 const DUE = { everyMs: 15 * MINUTE_MS, size: 24 }
 /** More than are shown, since some are renewed between the count and the look. */
 const SOONEST = 60
+/** As many again, for the same reason. */
+const ATTENTION = 60
 
 const WITHIN: readonly LapsingWithin[] = ['0', '60', '300']
 
@@ -29,6 +32,7 @@ export function countingFrom(atMs: number): GrantCounting {
   const due = countingByTime({ ...DUE, fromMs: beginningOf(atMs, DUE.everyMs) })
   const soonest = keepingSoonest(SOONEST)
   const ended = countingEnds()
+  const attention = countingAttention()
   let overdue = 0
 
   function addKeptAlive({ guid, accessTokenExpiresAtMs, dueAtMs }: GrantSketch, nowMs: number): void {
@@ -48,6 +52,7 @@ export function countingFrom(atMs: number): GrantCounting {
       if (lastRefreshedAtMs !== null) renewed.add(Math.min(lastRefreshedAtMs, atMs))
       if (isKeptAlive(sketch)) addKeptAlive(sketch, nowMs)
       if (status === 'reauthorization_required') ended.add(sketch)
+      if (needsAttention(sketch)) attention.add(sketch.guid)
     },
     counted: () => ({
       atMs,
@@ -59,6 +64,7 @@ export function countingFrom(atMs: number): GrantCounting {
         overdue,
         soonest: soonest.soonest(),
         ended: ended.counts(),
+        attention: attention.counted(),
       },
     }),
   }
@@ -80,6 +86,18 @@ function countingEnds() {
       counts.set(name, { code, isAfterFailures, count: (counts.get(name)?.count ?? 0) + 1 })
     },
     counts: (): readonly EndedCount[] => [...counts.values()].sort((first, second) => second.count - first.count),
+  }
+}
+
+function countingAttention() {
+  const guids = new Set<string>()
+  let count = 0
+  return {
+    add(guid: string): void {
+      count += 1
+      if (guids.size < ATTENTION) guids.add(guid)
+    },
+    counted: (): AttentionCount => ({ count, guids: [...guids] }),
   }
 }
 

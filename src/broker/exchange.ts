@@ -9,7 +9,21 @@ import type { Authorization, Exchange, Grant } from '../ports/records.ts'
 import type { Secret } from '../ports/secret.ts'
 import { RecordUnreadable, type Stored } from '../ports/store.ts'
 import { type Authorizations, checkRedirectUri, OUTCOME_LIFE_MS } from './authorizations.ts'
-import { type BrokerContext, change, keep, persist, problemOf, recordUnreadable, watch, within } from './context.ts'
+import { createClaims } from './claims.ts'
+import {
+  type BrokerContext,
+  change,
+  createStoreDelay,
+  keep,
+  notStoredYet,
+  persist,
+  problemOf,
+  recordUnreadable,
+  type StoreDelay,
+  usable,
+  watch,
+  within,
+} from './context.ts'
 import type { Discards } from './discards.ts'
 import type { Grants } from './grants.ts'
 import { type Resolved, resolveGuid } from './identity.ts'
@@ -45,6 +59,15 @@ interface Attempt {
   readonly authorization: Authorization | null
   /** What says that this process is at it, as it was written. */
   readonly standing: Stored<Exchange>
+  readonly delay: StoreDelay
+}
+
+/** An exchange that this process is at. Several callers may wait for it. */
+interface Running {
+  readonly work: Promise<Exchanged>
+  readonly delay: StoreDelay
+  /** Whether another replica's exchange of the code is waited for. */
+  isElsewhere: boolean
 }
 
 export function createExchanges(
@@ -57,7 +80,8 @@ export function createExchanges(
   const { clock, client, policy, provider, slots } = context
   const { exchanges } = context.stores
   /** By code and state: the same code with another state is another's, and waits for what the store says. */
-  const underWay = new Map<string, Promise<Exchanged>>()
+  const underWay = new Map<string, Running>()
+  const claims = createClaims()
   /** An exchange may be followed by the question whose tokens these are. */
   const leaseMs = 2 * policy.leaseMs
 
@@ -66,16 +90,25 @@ export function createExchanges(
     const key = exchangeKey(request)
     const authorization = await claimState(request, key)
     const mine = `${key} ${authorization?.state ?? ''}`
-    const running = underWay.get(mine)
-    const work = running ?? once(key, request, authorization).finally(() => underWay.delete(mine))
-    underWay.set(mine, work)
-    const done = await within(context, clock.now() + leaseMs, () => work)
-    if (done === null) {
-      const detail = 'The exchange is done and could not be stored yet. It is tried again: repeat this request.'
-      throw new Problem('store_unavailable', detail, { retryAfterSeconds: 2 })
-    }
+    const before = underWay.get(mine)
+    const running = before ?? run(mine, key, request, authorization)
+    const notStored = running.delay.passed.then(() => null)
+    const done = await within(context, clock.now() + leaseMs, () => Promise.race([running.work, notStored]))
+    if (done === null) throw running.isElsewhere ? underWayElsewhere() : notStoredYet()
     if (request.guid !== undefined && request.guid !== done.grant.guid) throw mismatch()
-    return running === undefined ? done : { grant: done.grant, created: false }
+    return before === undefined ? done : { grant: done.grant, created: false }
+  }
+
+  function run(mine: string, key: string, request: ExchangeRequest, authorization: Authorization | null): Running {
+    const running: Running = {
+      delay: createStoreDelay(clock),
+      isElsewhere: false,
+      work: Promise.resolve()
+        .then(() => once(key, request, authorization, running))
+        .finally(() => underWay.delete(mine)),
+    }
+    underWay.set(mine, running)
+    return running
   }
 
   /**
@@ -96,39 +129,72 @@ export function createExchanges(
     throw new Problem('state_invalid', detail, { errors: [{ path: '/state', message: 'is required' }] })
   }
 
-  async function once(key: string, request: ExchangeRequest, authorization: Authorization | null): Promise<Exchanged> {
-    const state = authorization?.state ?? null
+  async function once(
+    key: string,
+    request: ExchangeRequest,
+    authorization: Authorization | null,
+    running: Running,
+  ): Promise<Exchanged> {
+    const { delay } = running
     for (;;) {
-      let mine = false
-      // Looked at first: a store that hangs carries a write out when it goes on, and then nobody would be at it.
-      const standing = await change(exchanges, key, (known): Exchange | undefined => {
-        const nowMs = clock.now()
-        mine = known === null
-        if (known === null) {
-          const leaseUntilMs = nowMs + leaseMs
-          return {
-            status: 'under_way',
-            state,
-            owner: context.owner,
-            leaseUntilMs,
-            expiresAtMs: nowMs + OUTCOME_LIFE_MS,
-          }
-        }
-        const isAbandoned = known.status === 'under_way' && known.leaseUntilMs <= nowMs
-        const { state: sentWith, expiresAtMs } = known
-        return isAbandoned ? { ...outcomeUnknown, status: 'failed', state: sentWith, expiresAtMs } : keep
-      })
-      if (mine && standing !== null) return await perform({ key, request, authorization, standing })
+      const { claim, standing } = await claimCode(key, authorization?.state ?? null)
+      running.isElsewhere = false
+      if (claim !== null && standing !== null) {
+        return await claims.during(key, claim, () => perform({ key, request, authorization, standing, delay }))
+      }
       const known = standing?.record
       if (known !== undefined && known.status !== 'under_way') {
         await checkSentWith(known.state, authorization)
         if (known.status === 'done') return await repeated(known.guid, authorization)
         throw new Problem(known.code, known.detail)
       }
-      // Also somebody else's, who has put this code to another state: HealthTap may refuse that, and then it is still good here.
+      // Also an exchange with another state: HealthTap may refuse that, and then the code is still good here.
+      running.isElsewhere = true
       const untilMs = known?.leaseUntilMs ?? clock.now()
       await watch(context, exchanges, key, untilMs, seen => seen?.status !== 'under_way')
     }
+  }
+
+  /**
+   * Claims the code for this process, so that it is sent once. `claim`: until when; null: it is claimed already, or its outcome is
+   * known.
+   */
+  async function claimCode(
+    key: string,
+    state: string | null,
+  ): Promise<{ claim: number | null; standing: Stored<Exchange> | null }> {
+    let claim: number | null = null
+    const drop = () => {
+      if (claim !== null) claims.drop(key, claim)
+      claim = null
+    }
+    // Looked at first: a store that hangs carries a write out when it goes on, and then no process would act on it.
+    const decide = (known: Exchange | null): Exchange | undefined => {
+      const nowMs = clock.now()
+      drop()
+      if (known === null || isUnused(known, key)) {
+        const leaseUntilMs = nowMs + leaseMs
+        claim = leaseUntilMs
+        claims.add(key, claim)
+        return { status: 'under_way', state, owner: context.owner, leaseUntilMs, expiresAtMs: nowMs + OUTCOME_LIFE_MS }
+      }
+      const isAbandoned = known.status === 'under_way' && known.leaseUntilMs <= nowMs
+      const { state: sentWith, expiresAtMs } = known
+      return isAbandoned ? { ...outcomeUnknown, status: 'failed', state: sentWith, expiresAtMs } : keep
+    }
+    try {
+      const standing = await change(exchanges, key, decide)
+      return { claim, standing }
+    } catch (error) {
+      drop()
+      throw error
+    }
+  }
+
+  /** A claim of this process that it does not act on: no request was sent for it. */
+  function isUnused(known: Exchange, key: string): boolean {
+    const isOurs = known.status === 'under_way' && known.owner === context.owner
+    return isOurs && !claims.has(key, known.leaseUntilMs)
   }
 
   async function repeated(guid: string, authorization: Authorization | null): Promise<Exchanged> {
@@ -166,7 +232,7 @@ export function createExchanges(
       throw await turnedAway(attempt, problem ?? guidUnresolved(resolved))
     }
 
-    const grant = await grants.install({
+    const by = {
       guid: resolved.guid,
       origin: 'authorization_code',
       answer,
@@ -174,9 +240,21 @@ export function createExchanges(
       requestedScope,
       username: null,
       password: null,
-    })
+    } as const
+    const installed = await grants.install(by, { delay: attempt.delay })
+    const grant = await usableOr(attempt, installed.grant, by.guid)
     await ended(attempt, { status: 'done', guid: grant.guid }, { guid: grant.guid })
-    return { grant, created: true }
+    return { grant: await tokens.refreshedIfShort(grant), created: true }
+  }
+
+  /** A grant that was deleted or has ended since: the code is spent all the same, and must not be sent again. */
+  async function usableOr(attempt: Attempt, grant: Grant | null, guid: string): Promise<Grant> {
+    try {
+      return usable(grant, guid)
+    } catch (error) {
+      if (error instanceof Problem) throw await turnedAway(attempt, error)
+      throw error
+    }
   }
 
   /** What the provider's no means: the code is worthless, or still good, or nobody knows. */
@@ -227,11 +305,15 @@ export function createExchanges(
   }
 
   /** null: nothing was spent, the same code may be sent again. */
-  async function remember({ authorization, key, standing }: Attempt, outcome: Outcome | null): Promise<void> {
+  async function remember({ authorization, delay, key, standing }: Attempt, outcome: Outcome | null): Promise<void> {
     const state = authorization?.state ?? null
     const expiresAtMs = clock.now() + OUTCOME_LIFE_MS
     const next = outcome === null ? null : { ...outcome, state, expiresAtMs }
-    await persist(context, () => change(exchanges, key, () => next, standing))
+    await persist(
+      context,
+      () => change(exchanges, key, () => next, standing),
+      async () => delay.begin(),
+    )
   }
 
   async function conclude(authorization: Authorization, result: { guid: string } | { error: string }): Promise<void> {
@@ -241,7 +323,7 @@ export function createExchanges(
   return {
     exchange,
     async idle() {
-      while (underWay.size > 0) await Promise.allSettled(underWay.values())
+      while (underWay.size > 0) await Promise.allSettled([...underWay.values()].map(({ work }) => work))
     },
   }
 }
@@ -271,6 +353,12 @@ function whyNotOfScope(checkScope: ExchangeRequest['checkScope'], scope: string)
     if (error instanceof Problem) return error
     throw error
   }
+}
+
+function underWayElsewhere(): Problem {
+  const detail =
+    "Another replica's exchange of this code has no outcome yet. It may have stopped: then this code is answered as lost when its time is up. Repeat this request."
+  return new Problem('provider_unavailable', detail, { retryAfterSeconds: 2 })
 }
 
 function guidUnresolved(resolved: Resolved): Problem {

@@ -4,6 +4,8 @@
  *
  *   move        from                  to                        who may make it                          event
  *   authorized  (nothing), any        active, version + 1       exchange, provisioning, import           grant.stored
+ *   authorized  any, the same pair    active, same version      exchange: the provider handed it out     grant.stored
+ *                                                               again
  *   attempted   active                active, with attempt      any replica that finds no open lease     grant.attempted
  *   attempted   active, open attempt  in_doubt, with attempt    the same: who had begun never came back  grant.attempted
  *   rotated     active, in_doubt,     active, version + 1       who holds the pair that its refresh      grant.renewed
@@ -16,6 +18,8 @@
  *                                                               attempt in doubt
  *   rested      active                active, not due           the background: nobody reads it          grant.rested
  *   touched     active                active, due again         a reader, once in a while                (none)
+ *   extended    with attempt          with a longer lease       its owner, before the password grant     (none)
+ *   settled     with leftovers        without those ended       any replica that has ended them          (none)
  *   restored    an older version, or  active, newest version    who wrote the newest, and finds it gone; grant.restored
  *               (nothing, not removed)                          or who renews it, in one with rotated
  *   revoking    any                   revoking                  DELETE                                   grant.revoking
@@ -27,7 +31,7 @@ import { hash } from 'node:crypto'
 import type { ProblemCode } from '../errors.ts'
 import type { Rotation } from '../ports/journal.ts'
 import type { TokenAnswer } from '../ports/provider.ts'
-import type { Grant, GrantOrigin, TokenPair } from '../ports/records.ts'
+import type { Grant, GrantOrigin, Leftover, TokenPair } from '../ports/records.ts'
 import type { Secret } from '../ports/secret.ts'
 import { ABSENT, REMOVAL_REMEMBERED_MS } from '../ports/store.ts'
 import { lifetimeMs, type RefreshPolicy, refreshDueAtMs, restingDueAtMs } from './policy.ts'
@@ -47,9 +51,11 @@ export interface Authorized {
   readonly password: Secret | null
 }
 
-/** A new grant, or the next version of `current`. */
+/** A new grant, or the next version of `current`; the same version where the provider has handed out the same pair again. */
 export function authorized(policy: RefreshPolicy, current: Grant | null, by: Authorized, nowMs: number): Grant {
+  if (current !== null && isSamePair(current.pair, by.answer.pair)) return reauthorized(policy, current, by, nowMs)
   const times = lifetimes(policy, by.guid, by.answer, by.issuedAtMs)
+  const leftovers = current === null ? [] : leftoversAfter(current, by.answer.pair, nowMs)
   return {
     guid: by.guid,
     username: by.username ?? current?.username ?? null,
@@ -70,7 +76,99 @@ export function authorized(policy: RefreshPolicy, current: Grant | null, by: Aut
     lastError: null,
     createdAtMs: current?.createdAtMs ?? nowMs,
     updatedAtMs: nowMs,
+    ...(leftovers.length === 0 ? {} : { leftovers }),
   }
+}
+
+/**
+ * The person has authorized again, and the provider has handed out the pair that stands. A version names one pair, so it
+ * stays. An attempt that is under way goes on: it has this pair's refresh token in its hands.
+ */
+function reauthorized(policy: RefreshPolicy, current: Grant, by: Authorized, nowMs: number): Grant {
+  const times = lifetimes(policy, by.guid, by.answer, by.issuedAtMs)
+  const isAttempted = current.attempt !== null
+  return {
+    ...current,
+    username: by.username ?? current.username,
+    password: by.password ?? current.password,
+    origin: by.origin,
+    scope: by.answer.scope ?? by.requestedScope,
+    status: isAttempted && current.status === 'in_doubt' ? 'in_doubt' : 'active',
+    authorizedAtMs: by.issuedAtMs,
+    authorizedFingerprint: fingerprint(by.answer.pair.refreshToken),
+    ...times,
+    dueAtMs: isAttempted ? current.dueAtMs : times.refreshDueAtMs,
+    doubtUntilMs: isAttempted ? current.doubtUntilMs : null,
+    lastReadAtMs: nowMs,
+    lastError: null,
+    updatedAtMs: nowMs,
+  }
+}
+
+/** What the grant leaves behind when a later authorization brings `next`. An ended grant's pair is dead. */
+function leftoversAfter(current: Grant, next: TokenPair, nowMs: number): readonly Leftover[] {
+  const before = (current.leftovers ?? []).map(leftover => ({ ...leftover, isOver: true }))
+  const replaced = current.status === 'reauthorization_required' ? [] : [leftoverOf(current, null, nowMs)]
+  return bounded([...before, ...replaced], next)
+}
+
+/** `successor` null: a later authorization takes its place. */
+function leftoverOf({ pair, accessTokenExpiresAtMs }: Grant, successor: TokenPair | null, sinceMs: number): Leftover {
+  const isOver = successor === null
+  return { pair, accessTokenExpiresAtMs, successor: successor?.accessToken ?? null, isOver, sinceMs }
+}
+
+/** A grant has more only if the provider refuses revocations for very long: then the oldest is given up. */
+const MOST_LEFTOVERS = 64
+
+/** A provider may hand out a pair again, or one half of it: what stands is no leftover. */
+function bounded(leftovers: readonly Leftover[], standing: TokenPair): readonly Leftover[] {
+  return leftovers.filter(({ pair }) => !sharesToken(pair, standing)).slice(-MOST_LEFTOVERS)
+}
+
+function sharesToken(one: TokenPair, other: TokenPair): boolean {
+  return one.refreshToken.equals(other.refreshToken) || one.accessToken.equals(other.accessToken)
+}
+
+function isSamePair(one: TokenPair, other: TokenPair): boolean {
+  return one.refreshToken.equals(other.refreshToken) && one.accessToken.equals(other.accessToken)
+}
+
+/** What became of a leftover. `instead`: what has to be ended in its place; none: it is dead. */
+export interface LeftoverEnd {
+  readonly leftover: Leftover
+  readonly instead: readonly Leftover[]
+  /** false: by the provider's answers it may be alive all the same. */
+  readonly isCertain: boolean
+}
+
+/** The grant without the leftovers that were ended; with the pairs that these were spent for. */
+export function settled(grant: Grant, ends: readonly LeftoverEnd[]): Grant {
+  const left = (grant.leftovers ?? []).filter(({ pair }) => !ends.some(end => isSamePair(end.leftover.pair, pair)))
+  // Another replica may have removed a leftover that this one has spent: the pair which that brought is alive all the same.
+  const spentFor = ends.flatMap(({ instead }) => instead)
+  return withLeftovers(grant, bounded([...left, ...spentFor], grant.pair))
+}
+
+function withLeftovers({ leftovers: _, ...grant }: Grant, leftovers: readonly Leftover[]): Grant {
+  return leftovers.length === 0 ? grant : { ...grant, leftovers }
+}
+
+/**
+ * Whether `pair` belongs to the authorization that stands: it is the pair by which that began, or its latest one. Whoever
+ * imports it again repeats an earlier import.
+ */
+export function isOfAuthorization(grant: Grant, pair: TokenPair): boolean {
+  return (
+    pair.refreshToken.equals(grant.pair.refreshToken) || fingerprint(pair.refreshToken) === grant.authorizedFingerprint
+  )
+}
+
+/** The pairs by which this grant could be imported again: the first and the latest of its authorization. */
+export function importableFingerprints(grant: Grant): readonly string[] {
+  const latest = fingerprint(grant.pair.refreshToken)
+  const { authorizedFingerprint: first } = grant
+  return first === undefined || first === latest ? [latest] : [first, latest]
 }
 
 /** A renewal begins. An attempt that was left open by somebody puts the grant in doubt. */
@@ -87,7 +185,7 @@ export function attempted(grant: Grant, by: { owner: string; leaseMs: number }, 
       refreshTokenFingerprint: fingerprint(grant.pair.refreshToken),
     },
     doubtUntilMs: abandoned === null ? grant.doubtUntilMs : abandoned.leaseUntilMs + by.leaseMs,
-    dueAtMs: leaseUntilMs,
+    dueAtMs: dueUnlessEnded(grant, leaseUntilMs),
     updatedAtMs: nowMs,
   }
 }
@@ -119,24 +217,27 @@ export function isReplacedBy(grant: Grant, rotation: Rotation): boolean {
   return isSpent && (!isLeft || grant.version === rotation.replacesVersion)
 }
 
-/** Whether this pair is the one that the person's authorization brought, and was renewed since: it is spent. */
-export function isRenewedSince(grant: Grant, pair: TokenPair): boolean {
-  return (
-    fingerprint(pair.refreshToken) === grant.authorizedFingerprint && !pair.refreshToken.equals(grant.pair.refreshToken)
-  )
-}
-
 /** Whether the same pair stands: a grant that was deleted and made anew counts its versions from 1 again. */
 export function isSameVersion(current: Grant, seen: Grant): boolean {
   return current.version === seen.version && current.createdAtMs === seen.createdAtMs
 }
 
-/** The new pair takes the old one's place. */
-export function rotated(policy: RefreshPolicy, grant: Grant, rotation: Rotation, nowMs: number): Grant {
+/**
+ * The new pair takes the old one's place. `keepsPredecessor`: the old pair may live on at the provider, so the grant has to
+ * remember it.
+ */
+export function rotated(
+  policy: RefreshPolicy,
+  grant: Grant,
+  rotation: Rotation,
+  nowMs: number,
+  keepsPredecessor: boolean,
+): Grant {
   const dueAtMs = refreshDueAtMs(policy, rotation)
   const revoking = grant.status === 'revoking'
+  const predecessor = keepsPredecessor ? [leftoverOf(grant, rotation.pair, nowMs)] : []
   return {
-    ...grant,
+    ...withLeftovers(grant, bounded([...(grant.leftovers ?? []), ...predecessor], rotation.pair)),
     status: revoking ? 'revoking' : 'active',
     version: grant.version + 1,
     pair: rotation.pair,
@@ -156,7 +257,19 @@ export function rotated(policy: RefreshPolicy, grant: Grant, rotation: Rotation,
 
 /** The attempt ends as if it had not been: nothing can have happened by it. */
 export function released(grant: Grant, nowMs: number): Grant {
-  return { ...grant, attempt: null, dueAtMs: nowMs }
+  return { ...grant, attempt: null, dueAtMs: dueUnlessEnded(grant, nowMs) }
+}
+
+/** The attempt's owner goes on for one more request: its lease starts anew. */
+export function extended(grant: Grant, leaseMs: number, nowMs: number): Grant {
+  if (grant.attempt === null) return grant
+  const leaseUntilMs = nowMs + leaseMs
+  return { ...grant, attempt: { ...grant.attempt, leaseUntilMs }, dueAtMs: dueUnlessEnded(grant, leaseUntilMs) }
+}
+
+/** An ended grant is never due: listings of ended grants rely on that. */
+function dueUnlessEnded(grant: Grant, dueAtMs: number): number | null {
+  return grant.status === 'reauthorization_required' ? null : dueAtMs
 }
 
 /** Nobody asks for it: it is looked at again when somebody does, or before its refresh token expires. */
@@ -214,7 +327,7 @@ export function failed(
     ...grant,
     status: failure.perhapsSpent && grant.status === 'active' ? 'in_doubt' : grant.status,
     attempt: null,
-    dueAtMs: failure.retryAtMs,
+    dueAtMs: dueUnlessEnded(grant, failure.retryAtMs),
     lastError: { code: failure.code, atMs: nowMs, attempts: (grant.lastError?.attempts ?? 0) + 1 },
     updatedAtMs: nowMs,
   }
@@ -249,7 +362,7 @@ export function retryNotBeforeMs(grant: Grant): number {
 }
 
 /** A one-way name for a secret: 128 bits, enough to tell two apart, useless to guess from. */
-function fingerprint(secret: Secret): string {
+export function fingerprint(secret: Secret): string {
   return hash('sha256', secret.reveal(), 'base64url').slice(0, 22)
 }
 

@@ -1,10 +1,25 @@
 import { Problem } from '../errors.ts'
 import type { TokenAnswer } from '../ports/provider.ts'
-import type { Grant, GrantStatus, Provisioning, TokenPair } from '../ports/records.ts'
-import { ABSENT, type GrantPage, type Stored } from '../ports/store.ts'
-import { type BrokerContext, change, existing, keep, persist, usable } from './context.ts'
+import type { Grant, GrantStatus, Provisioning } from '../ports/records.ts'
+import {
+  type GrantPage,
+  type GrantStore,
+  IMPORT_RETIRED_FOR_MS,
+  type PairMarks,
+  RETIRED_FOR_MS,
+  type Stored,
+} from '../ports/store.ts'
+import { type BrokerContext, change, existing, keep, PairRetired, persist, type StoreDelay } from './context.ts'
 import type { Discards } from './discards.ts'
-import { type Authorized, authorized, isOutranked, isRenewedSince } from './grant.ts'
+import {
+  type Authorized,
+  authorized,
+  fingerprint,
+  importableFingerprints,
+  isOfAuthorization,
+  isOutranked,
+} from './grant.ts'
+import type { Leftovers } from './leftovers.ts'
 import type { Recent } from './recent.ts'
 
 export interface GrantQuery {
@@ -22,78 +37,121 @@ export interface GrantImport {
   readonly check?: (before: Grant | null, scope: string) => void
 }
 
+/**
+ * `stored`: it stands now. `standing`: nothing was changed, since its authorization stands already, or a later one does.
+ * `superseded`: its pair is of an authorization that was replaced or revoked. `grant`: what stands instead; null: nothing does.
+ */
+export type Installed =
+  | { readonly kind: 'stored' | 'standing'; readonly grant: Grant }
+  | { readonly kind: 'superseded'; readonly grant: Grant | null }
+
 export interface Grants {
   /**
-   * Stores what an authorization brought, and discards the pair it takes the place of. Does not give up. `seen`: what the store
-   * said a moment ago that stands there; absent: it is asked first.
+   * Stores what an authorization brought. The same pair again changes nothing, whichever replica sends it. The pair that it
+   * replaces becomes a leftover. Does not give up. `seen`: what the store said a moment ago that stands there; absent: it is asked first.
+   * `delay`: begins when the store does not take it.
    */
-  install(by: Authorized, seen?: Stored<Grant | null> | null): Promise<Grant>
+  install(
+    by: Authorized,
+    more?: { seen?: Stored<Grant | null> | null | undefined; delay?: StoreDelay },
+  ): Promise<Installed>
   /** A grant, whatever its status; null: there is none. */
   find(guid: string): Promise<Grant | null>
   /** The same. Throws `grant_not_found`. */
   read(guid: string): Promise<Grant>
   /** Throws `validation_failed` for a cursor that was not given out here. */
   list(query: GrantQuery): Promise<GrantPage>
-  /** Takes over a grant from elsewhere. Throws `username_taken` where the username belongs to another grant. */
+  /**
+   * Takes over a grant from elsewhere. Throws `username_taken` where the username belongs to another grant, `pair_superseded` where a
+   * later authorization has replaced the pair, or its grant was revoked in the last 30 days.
+   */
   import(request: GrantImport): Promise<{ grant: Grant; created: boolean }>
   /** The grant is gone: its username is free again. */
   forgetUsername(grant: Grant): Promise<void>
 }
 
-export function createGrants(context: BrokerContext, discards: Discards, recent: Recent): Grants {
+export function createGrants(context: BrokerContext, discards: Discards, leftovers: Leftovers, recent: Recent): Grants {
   const { clock, client, events, policy } = context
   const { grants, provisionings } = context.stores
 
-  async function install(by: Authorized, seen?: Stored<Grant | null> | null): Promise<Grant> {
+  async function install(by: Authorized, { seen, delay }: Parameters<Grants['install']>[1] = {}): Promise<Installed> {
     // What stood there may have moved on: whoever decides to leave it has to look at it again.
     let known = seen?.record == null ? seen : undefined
     let triedOn: number | null = null
-    let replaced: Grant | null = null
-    let isOurs = false
-    let isRepeat = false
-    /** Revisions on which a write may have been done whose answer did not come; and what it would have replaced. */
-    const uncertain = new Map<number, Grant | null>()
+    let kind = 'stored' as Installed['kind']
+    let marks: PairMarks = {}
+    /** Revisions on which a write may have been done although its answer did not come. */
+    const uncertain = new Set<number>()
+    const marking: GrantStore = {
+      ...grants,
+      write: (guid, revision, next) => grants.write(guid, revision, next, marks),
+    }
+
+    function decide(current: Grant | null, revision: number): Grant | null | undefined {
+      const isRepeat = uncertain.size > 0
+      const isTheSame = current !== null && isOfAuthorization(current, by.answer.pair)
+      if (isTheSame && isRepeat) {
+        // A write of ours was done, and has perhaps been refreshed since.
+        kind = 'stored'
+        return keep
+      }
+      // What the provider has handed out just now is good, whatever it is. Everything else may be old.
+      if (isTheSame && by.origin !== 'authorization_code') {
+        kind = current.status === 'revoking' ? 'superseded' : 'standing'
+        return kind === 'standing' ? named(current, by.username) : keep
+      }
+      // What is ended or being deleted does not stand in the way of a person who has authorized; unless ours was there before that.
+      if (current !== null && isOutranked(current, by.issuedAtMs) && (isUsable(current) || isRepeat)) {
+        // An import is then refused, and its pair left alone: it was not ours, and by the caller's clock it may be the later one.
+        kind = by.origin === 'import' ? 'superseded' : 'standing'
+        return keep
+      }
+      kind = 'stored'
+      triedOn = revision
+      marks = marksFor(by, current, isRepeat)
+      return authorized(policy, current, by, clock.now())
+    }
+
     const write = async () =>
-      change(
-        grants,
-        by.guid,
-        (current, revision) => {
-          isOurs = current !== null && uncertain.size > 0 && descendsFrom(current, by, [...uncertain.values()])
-          // Deleted since a try that may have been done, and revoked by that: it is not brought back.
-          const isDeleted = current === null && revision !== ABSENT && uncertain.size > 0 && !uncertain.has(revision)
-          // What is ended or being deleted does not stand in the way of who has authorized; unless ours was there before that.
-          const isLate =
-            current !== null && isOutranked(current, by.issuedAtMs) && (isUsable(current) || uncertain.size > 0)
-          // Sent again, as after a lost answer, when it has been renewed already.
-          isRepeat = current !== null && isUsable(current) && isOld(by, current)
-          if (isOurs || isDeleted || isLate) return keep
-          if (isRepeat && current !== null) return named(current, by.username)
-          isOurs = true
-          triedOn = revision
-          replaced = current
-          return authorized(policy, current, by, clock.now())
-        },
-        known === undefined ? await grants.standing(by.guid) : known,
-      )
-    const stored = await persist(context, write, async () => {
+      change(marking, by.guid, decide, known === undefined ? await grants.standing(by.guid) : known)
+    const noteTry = async () => {
       known = undefined
-      if (triedOn !== null) uncertain.set(triedOn, replaced)
+      delay?.begin()
+      if (triedOn !== null) uncertain.add(triedOn)
+    }
+    const stored = await persist(context, write, noteTry).catch(error => {
+      if (!(error instanceof PairRetired)) throw error
+      kind = 'superseded'
+      return null
     })
-    const tried = new Set([...uncertain.values(), replaced])
-    // Also where nothing of ours stands: our write may have been done, and its answer lost, before a later one came.
-    for (const grant of tried) discardReplaced(grant, by.answer.pair, stored?.record, isOurs && tried.size === 1)
-    if (stored === null) {
-      discards.discard(by.guid, by.answer.pair, authorized(policy, null, by, clock.now()).accessTokenExpiresAtMs)
-      return existing(null, by.guid)
+    const standing = stored?.record ?? null
+    if (kind === 'superseded') return await superseded(by, standing)
+    if (standing === null) throw new Error('a grant that was stored is not there')
+    if (kind === 'stored') {
+      recent.remember(standing)
+      leftovers.endSoon(standing)
+      events.emit({ type: 'grant.stored', guid: by.guid, version: standing.version, origin: by.origin })
+    } else if (!isOfAuthorization(standing, by.answer.pair)) {
+      giveBack(by, standing)
     }
-    if (isRepeat) return usable(stored.record, by.guid)
-    if (isOutranked(stored.record, by.issuedAtMs)) {
-      giveBack(by, stored.record)
-      return usable(stored.record, by.guid)
-    }
-    recent.remember(stored.record)
-    events.emit({ type: 'grant.stored', guid: by.guid, version: stored.record.version, origin: by.origin })
-    return stored.record
+    return { kind, grant: standing }
+  }
+
+  /** The first and the latest pair of an authorization that is replaced never come back. */
+  function marksFor(by: Authorized, replaced: Grant | null, isRepeat: boolean): PairMarks {
+    const own = fingerprint(by.answer.pair.refreshToken)
+    const retires = (replaced === null ? [] : importableFingerprints(replaced)).filter(each => each !== own)
+    // The provider may hand out a pair again that was replaced here. But a repeat of our own write must not undo a deletion.
+    const mayBeOld = by.origin !== 'authorization_code' || isRepeat
+    const retiresForMs = replaced?.origin === 'import' ? IMPORT_RETIRED_FOR_MS : RETIRED_FOR_MS
+    return mayBeOld ? { retires, retiresForMs, unlessRetired: own } : { retires, retiresForMs }
+  }
+
+  /** The pair is revoked, in case it is alive: its authorization is over. */
+  async function superseded(by: Authorized, seen: Grant | null): Promise<Installed> {
+    const standing = seen ?? (await persist(context, () => grants.read(by.guid)))?.record ?? null
+    if (by.origin !== 'import') giveBack(by, standing)
+    return { kind: 'superseded', grant: standing?.status === 'revoking' ? null : standing }
   }
 
   function named(grant: Grant, username: string | null): Grant | undefined {
@@ -101,32 +159,13 @@ export function createGrants(context: BrokerContext, discards: Discards, recent:
     return isKnown ? keep : { ...grant, username, updatedAtMs: clock.now() }
   }
 
-  /** The person has authorized again since: that stands, and this is not needed. */
-  function giveBack(by: Authorized, later: Grant): void {
+  /** What this brought is not needed, and ends at the provider. */
+  function giveBack(by: Authorized, standing: Grant | null): void {
     const { pair } = by.answer
-    const isTheSame =
-      pair.refreshToken.equals(later.pair.refreshToken) || pair.accessToken.equals(later.pair.accessToken)
+    if (standing !== null && (isOfAuthorization(standing, pair) || pair.accessToken.equals(standing.pair.accessToken)))
+      return
     const { accessTokenExpiresAtMs } = authorized(policy, null, by, clock.now())
-    if (!isTheSame) discards.discard(by.guid, pair, accessTokenExpiresAtMs)
-  }
-
-  /** A provider may hand the same pair, or half of it, out again: then it is still needed. */
-  function discardReplaced(
-    replaced: Grant | null,
-    ours: TokenPair,
-    standing: Grant | undefined,
-    isReplacedByUs: boolean,
-  ): void {
-    if (replaced === null || replaced.status === 'reauthorization_required') return
-    const isNeeded = [ours, standing?.pair].some(
-      pair =>
-        pair?.refreshToken.equals(replaced.pair.refreshToken) || pair?.accessToken.equals(replaced.pair.accessToken),
-    )
-    if (isNeeded) return
-    // A renewal of it that is under way has the same refresh token in its hands.
-    const isNobodys = isReplacedByUs && replaced.attempt === null
-    const discard = isNobodys ? discards.discard : discards.discardUnspent
-    discard(replaced.guid, replaced.pair, replaced.accessTokenExpiresAtMs)
+    discards.discard(by.guid, pair, accessTokenExpiresAtMs)
   }
 
   async function find(guid: string): Promise<Grant | null> {
@@ -159,30 +198,45 @@ export function createGrants(context: BrokerContext, discards: Discards, recent:
   }
 
   async function importGrant(request: GrantImport): Promise<{ grant: Grant; created: boolean }> {
+    // `expires_in` counts from here, however long the store takes.
+    const issuedAtMs = clock.now()
     const before = (await grants.read(request.guid))?.record ?? null
     const requestedScope = before?.scope ?? client.scopes.join(' ')
     request.check?.(before, request.answer.scope ?? requestedScope)
-    if (request.username !== null) await claimUsername(request.username, request.guid)
-    const grant = await install({
+    const claim = request.username === null ? null : await claimUsername(request.username, request.guid)
+    const installed = await install({
       guid: request.guid,
       origin: 'import',
       answer: request.answer,
-      issuedAtMs: clock.now(),
+      issuedAtMs,
       requestedScope,
       username: request.username,
       password: null,
     })
+    if (installed.kind === 'superseded') {
+      await claim?.undo()
+      throw pairSuperseded(request.guid, installed.grant)
+    }
+    const { grant } = installed
     if (before?.username != null && before.username !== grant.username) await forgetUsername(before)
-    return { grant, created: before === null }
+    return { grant, created: before === null || before.status === 'revoking' }
   }
 
   /** An import also settles a provisioning that was in doubt: an operator says whose name it is. */
-  async function claimUsername(username: string, guid: string): Promise<void> {
+  async function claimUsername(username: string, guid: string): Promise<{ undo(): Promise<void> }> {
+    let before: Provisioning | null = null
     const claimed = await change(provisionings, username, (known): Provisioning | undefined => {
+      before = known
       const isFree = known === null || known.status === 'in_doubt' || hasLapsed(known)
       return isFree ? { status: 'done', guid } : keep
     })
-    if (claimed?.record.status === 'done' && claimed.record.guid === guid) return
+    if (claimed?.record.status === 'done' && claimed.record.guid === guid) {
+      const isOurs = (known: Provisioning | null) => known?.status === 'done' && known.guid === guid
+      const undo = async () => {
+        await change(provisionings, username, known => (isOurs(known) && !isOurs(before) ? before : keep))
+      }
+      return { undo }
+    }
     const detail = `The username ${username} belongs to another grant, or is being provisioned.`
     throw new Problem('username_taken', detail, { errors: [{ path: '/username', message: 'is taken' }] })
   }
@@ -194,7 +248,7 @@ export function createGrants(context: BrokerContext, discards: Discards, recent:
   async function forgetUsername(grant: Grant): Promise<void> {
     if (grant.username === null) return
     const known = await provisionings.read(grant.username)
-    if (known?.record.status !== 'done' || known.record.guid !== grant.guid) return
+    if (known === null || guidOf(known.record) !== grant.guid) return
     await provisionings.write(grant.username, known.revision, null)
   }
 
@@ -205,14 +259,16 @@ function isUsable(grant: Grant): boolean {
   return grant.status === 'active' || grant.status === 'in_doubt'
 }
 
-/** What the provider has handed out just now is not old, whatever it is. */
-function isOld(by: Authorized, current: Grant): boolean {
-  return by.origin !== 'authorization_code' && isRenewedSince(current, by.answer.pair)
+/** Whose grant the provisioning has made; null: it has made none yet. */
+function guidOf(provisioning: Provisioning): string | null {
+  if (provisioning.status === 'done') return provisioning.guid
+  return provisioning.status === 'answered' ? provisioning.grant.guid : null
 }
 
-/** Whether what stands is what `by` brought, in a write whose answer was lost; or has been renewed from that since. */
-function descendsFrom(current: Grant, by: Authorized, replaced: readonly (Grant | null)[]): boolean {
-  if (current.pair.refreshToken.equals(by.answer.pair.refreshToken)) return true
-  const isLater = replaced.some(grant => current.version > (grant?.version ?? 0) + 1)
-  return isLater && current.authorizedAtMs === by.issuedAtMs
+function pairSuperseded(guid: string, standing: Grant | null): Problem {
+  const detail =
+    standing === null
+      ? `The grant of ${guid} was revoked, and these tokens with it. Nothing was changed. To connect this person again, let them authorize.`
+      : `A later authorization of ${guid} has replaced these tokens. Nothing was changed, and the later authorization stands.`
+  return new Problem('pair_superseded', detail)
 }

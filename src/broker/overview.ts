@@ -3,6 +3,7 @@ import type { Clock } from '../ports/clock.ts'
 import type { Backlog, Inventory } from '../ports/inventory.ts'
 import type { Grant } from '../ports/records.ts'
 import { RecordUnreadable } from '../ports/store.ts'
+import { needsAttention } from './attention.ts'
 import type { Counting } from './census.ts'
 import type { Grants } from './grants.ts'
 import type { Counted, Expiring } from './survey.ts'
@@ -17,6 +18,8 @@ export interface Overview {
    * renewed since, or have ended, are left out. null: no count says.
    */
   readonly soonest: readonly Grant[] | null
+  /** Grants whose refresh fails again and again, by the last count, as they stand now. null: no count says. */
+  readonly failing: readonly Grant[] | null
 }
 
 export interface Overviews {
@@ -24,7 +27,7 @@ export interface Overviews {
   look(isShown: (grant: Grant) => boolean): Promise<Overview>
 }
 
-const MOST_SOONEST = 20
+const MOST_LISTED = 20
 
 interface OverviewPorts {
   readonly clock: Clock
@@ -34,22 +37,36 @@ interface OverviewPorts {
 }
 
 export function createOverviews({ clock, inventory, census, grants }: OverviewPorts): Overviews {
-  async function standing(expiring: readonly Expiring[], isShown: (grant: Grant) => boolean): Promise<Grant[]> {
+  /** The first of them that `find` answers and that may be shown. */
+  async function listed<Item>(
+    items: readonly Item[],
+    find: (item: Item) => Promise<Grant | null>,
+    isShown: (grant: Grant) => boolean,
+  ): Promise<Grant[]> {
     const found: Grant[] = []
-    for (let start = 0; start < expiring.length && found.length < MOST_SOONEST; start += MOST_SOONEST) {
-      const some = await Promise.all(expiring.slice(start, start + MOST_SOONEST).map(unrenewed))
+    for (let start = 0; start < items.length && found.length < MOST_LISTED; start += MOST_LISTED) {
+      const some = await Promise.all(items.slice(start, start + MOST_LISTED).map(find))
       found.push(...some.filter(grant => grant !== null).filter(isShown))
     }
-    return found.slice(0, MOST_SOONEST)
+    return found.slice(0, MOST_LISTED)
   }
 
-  async function unrenewed({ guid, accessTokenExpiresAtMs }: Expiring): Promise<Grant | null> {
-    const grant = await grants.find(guid).catch(error => {
+  async function readable(guid: string): Promise<Grant | null> {
+    return await grants.find(guid).catch(error => {
       if (error instanceof RecordUnreadable) return null
       throw error
     })
+  }
+
+  async function unrenewed({ guid, accessTokenExpiresAtMs }: Expiring): Promise<Grant | null> {
+    const grant = await readable(guid)
     const isAlive = grant?.status === 'active' || grant?.status === 'in_doubt'
     return isAlive && grant.accessTokenExpiresAtMs === accessTokenExpiresAtMs ? grant : null
+  }
+
+  async function stillFailing(guid: string): Promise<Grant | null> {
+    const grant = await readable(guid)
+    return grant !== null && needsAttention(grant) ? grant : null
   }
 
   return {
@@ -57,8 +74,11 @@ export function createOverviews({ clock, inventory, census, grants }: OverviewPo
       const nowMs = clock.now()
       const [backlog, counted] = await Promise.all([inventory.backlog(nowMs), census.latest()])
       const survey = counted?.survey ?? null
-      const soonest = survey && (await standing(survey.soonest, isShown))
-      return { nowMs, backlog, counted, soonest }
+      const [soonest, failing] = await Promise.all([
+        survey && listed(survey.soonest, unrenewed, isShown),
+        survey?.attention ? listed(survey.attention.guids, stillFailing, isShown) : null,
+      ])
+      return { nowMs, backlog, counted, soonest, failing }
     },
   }
 }

@@ -24,11 +24,17 @@ const SHORTEST_STAY_MS = 1_000
 /** A wish for remaining life is granted up to this part of the lifetime: beyond it every read would renew. */
 const LARGEST_TTL_PART = 0.9
 const BACKOFF_FIRST_MS = 1_000
-const BACKOFF_LONGEST_MS = 30_000
+/** An outage takes few grants past the first waits: the breaker stops refreshes. Longer waits are for a fault of one grant. */
+const BACKOFF_LONGEST_MS = 600_000
 /** So long before a token lapses, its renewal is tried once more; and from then on every second. */
 const LAST_CHANCE_MS = 2_000
 /** So long before it expires, at most, a refresh token is renewed: an outage of hours costs nobody an authorization. */
 const REFRESH_TOKEN_MARGIN_MS = 86_400_000
+/**
+ * A grant whose refresh has failed so many times in a row needs an operator's attention: `grant.needs_attention` is emitted,
+ * and the metric, the console and doctor count it.
+ */
+export const ATTENTION_AFTER_ATTEMPTS = 5
 /** A provider that asks for more patience than this is asked again anyway. */
 export const RETRY_AFTER_LONGEST_MS = 300_000
 
@@ -95,18 +101,44 @@ export function isWorthNoting(policy: RefreshPolicy, lastReadAtMs: number, nowMs
 }
 
 /**
- * How much life a token needs to be handed out. `wishedMs` null: the configured least. A wish that no token of this
- * provider could meet asks for no more than the renewal ahead of time does.
+ * How much life a token needs to be handed out. `wishedMs` null: the configured least.
+ *
+ * A pair that came by a refresh shows how long this provider's tokens live. A wish that none of them could meet then asks for no
+ * more than the refresh ahead of time does: else every read would refresh. A pair that came in another way (an import, a code
+ * exchange) may live shorter than that, so the wish counts in full.
  */
-export function neededTtlMs(policy: RefreshPolicy, lifetime: Lifetime, wishedMs: number | null): number {
+export function neededTtlMs(policy: RefreshPolicy, lifetime: Aged, wishedMs: number | null): number {
   const lifetimeMs = lifetime.accessTokenExpiresAtMs - lifetime.issuedAtMs
   const wanted = wishedMs ?? policy.minTtlMs
+  if (!cameByRefresh(lifetime)) return wanted
   if (wanted >= lifetimeMs) return Math.max(0, lifetime.accessTokenExpiresAtMs - refreshDueAtMs(policy, lifetime))
   return Math.min(wanted, LARGEST_TTL_PART * lifetimeMs)
 }
 
+interface Aged extends Lifetime {
+  /** null: never. */
+  readonly lastRefreshedAtMs: number | null
+}
+
+function cameByRefresh({ issuedAtMs, lastRefreshedAtMs }: Aged): boolean {
+  return lastRefreshedAtMs !== null && lastRefreshedAtMs >= issuedAtMs
+}
+
+/** Replicas' clocks differ by less than this, if they are kept as they should be. */
+const CLOCKS_DIFFER_BY_MS = 5_000
+
+/**
+ * How long the access token lives, at least as far as our clock can tell. A clock that was set back since the token came shows
+ * more life than it was given: then nothing is known, and it counts as expired. Never more than its lifetime.
+ */
+export function lifeLeftMs(lifetime: Lifetime, nowMs: number): number {
+  const { accessTokenExpiresAtMs, issuedAtMs } = lifetime
+  if (nowMs < issuedAtMs - CLOCKS_DIFFER_BY_MS) return 0
+  return accessTokenExpiresAtMs - Math.max(nowMs, issuedAtMs)
+}
+
 /** Until when a holder may keep a token: nobody renews it before, unless a caller asks for more life or reports it. */
-export function rotatesAtMs(policy: RefreshPolicy, lifetime: Lifetime): number {
+export function rotatesAtMs(policy: RefreshPolicy, lifetime: Aged): number {
   const forReaders = lifetime.accessTokenExpiresAtMs - neededTtlMs(policy, lifetime, null)
   return Math.min(refreshDueAtMs(policy, lifetime), forReaders)
 }

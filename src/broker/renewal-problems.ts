@@ -19,3 +19,9 @@ export function goingDown(): Problem {
   const detail = 'This gateway is going down and begins no renewal any more. The grant is kept.'
   return new Problem('provider_unavailable', detail, { retryAfterSeconds: 1 })
 }
+
+export function notStoredYet(): Problem {
+  const detail =
+    'HealthTap has sent a new token, and Redis does not accept writes. The gateway keeps the token and stores it as soon as it can. Ask again.'
+  return new Problem('store_unavailable', detail, { retryAfterSeconds: 2 })
+}

@@ -8,24 +8,28 @@ import type { RefreshOutcome } from '../ports/meter.ts'
 import { askedToWaitSeconds, type Failure, type Outcome, type TokenAnswer } from '../ports/provider.ts'
 import type { Grant } from '../ports/records.ts'
 import type { Lane } from '../ports/slots.ts'
-import { type Stored, StoreUnavailable } from '../ports/store.ts'
+import { type GrantStore, RecordUnreadable, type Stored, StoreUnavailable } from '../ports/store.ts'
 import type { Facts, Span } from '../ports/tracing.ts'
 import type { Breaker } from './breaker.ts'
 import {
   type BrokerContext,
   change,
+  createStoreDelay,
   keep,
   persist,
   problemOf,
   reauthorizationRequired,
   renewalPutOff,
+  type StoreDelay,
 } from './context.ts'
 import type { Discards } from './discards.ts'
 import {
   attempted,
   ended,
+  extended,
   failed,
   hasLost,
+  importableFingerprints,
   isHeld,
   isReplacedBy,
   isSameVersion,
@@ -36,9 +40,10 @@ import {
   rotationFrom,
 } from './grant.ts'
 import { journalEntry } from './journal-entry.ts'
-import { dueSinceMs, retryAtMs } from './policy.ts'
+import type { Leftovers, Observation } from './leftovers.ts'
+import { ATTENTION_AFTER_ATTEMPTS, dueSinceMs, retryAtMs } from './policy.ts'
 import type { Recent } from './recent.ts'
-import { goingDown, notYet, passing } from './renewal-problems.ts'
+import { goingDown, notStoredYet, notYet, passing } from './renewal-problems.ts'
 
 export type RenewalResult =
   /** A pair newer than the one that was to be replaced stands: ours, or somebody else's. */
@@ -54,6 +59,8 @@ export interface Renewals {
    * `StoreUnavailable` where nothing was begun.
    */
   renew(seen: Grant, lane: Lane, known?: Stored<Grant>): Promise<RenewalResult>
+  /** Whether an ended grant may come back by its password now, so that it is worth a renewal. */
+  isRestorable(grant: Grant): boolean
   /** Waits for the renewal that is under way in this process; undefined: there is none. */
   underWay(guid: string): (() => Promise<RenewalResult>) | undefined
   /** Stores a rotation that an earlier process left in the journal. */
@@ -67,19 +74,39 @@ interface Asked {
   readonly begun: Stored<Grant>
   readonly outcome: Outcome<TokenAnswer>
   readonly issuedAtMs: number
+  /** Whether the provider still accepted the old access token afterwards; null: it was not asked. */
+  readonly observation: Observation | null
 }
 
 /** A renewal that others may wait for. */
 interface UnderWay {
   readonly span: Span
   readonly result: Promise<RenewalResult>
+  /** Tells readers when the store does not take the pair. */
+  readonly delay: StoreDelay
 }
 
 /** A store that is well has taken a pair long before. */
 const JOURNAL_AFTER_MS = 250
 
-export function createRenewals(context: BrokerContext, breaker: Breaker, discards: Discards, recent: Recent): Renewals {
-  const { clock, policy, events, journal, meter, provider, slots, tracing } = context
+/** A grant that has ended is asked for with its password this much later again, when a reader wants it. */
+const RESTORE_AGAIN_MS = 600_000
+/** The same after a failure that says nothing about the password. */
+const RESTORE_RETRY_MS = 5_000
+
+/** A provider, or an app's registration, without the password grant. Any other refusal may pass. */
+const NOT_OFFERED = new Set(['unsupported_grant_type', 'unauthorized_client'])
+
+const refusedBefore = { kind: 'rejected', upstream: { error: 'invalid_grant' } } as const
+
+export function createRenewals(
+  context: BrokerContext,
+  breaker: Breaker,
+  discards: Discards,
+  leftovers: Leftovers,
+  recent: Recent,
+): Renewals {
+  const { client, clock, policy, events, journal, meter, provider, slots, tracing } = context
   const { grants } = context.stores
   const underWay = new Map<string, UnderWay>()
 
@@ -88,20 +115,32 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
     const running = underWay.get(guid)
     if (running !== undefined) {
       if (lane === 'reader') slots.hurry(guid)
-      return join(guid, running)
+      return forLane(lane, running.delay, join(guid, running))
     }
     // Whoever waits for the end of this process has been told by then what is under way.
     if (context.closing.aborted) return Promise.resolve({ kind: 'failed', problem: goingDown() })
     const span = tracing.begin('renewal', { 'htgw.guid': guid, 'htgw.version': version, 'htgw.lane': lane })
+    const delay = createStoreDelay(clock)
     const told = async () => {
-      const result = await renewOnce(seen, lane, known)
+      const result = await renewOnce(seen, lane, delay, known)
       span.tell(factsOf(result))
       if (result.kind === 'failed') span.fail(result.problem.code)
       return result
     }
-    const result = span.run(told).finally(() => underWay.delete(guid))
-    underWay.set(guid, { span, result })
-    return result
+    const renewal: UnderWay = { span, delay, result: span.run(told).finally(() => over(guid, delay)) }
+    underWay.set(guid, renewal)
+    return forLane(lane, delay, renewal.result)
+  }
+
+  /** From here on another renewal of the grant may begin in this process. */
+  function over(guid: string, delay: StoreDelay): void {
+    if (underWay.get(guid)?.delay === delay) underWay.delete(guid)
+  }
+
+  /** A reader does not wait for a store that is unavailable; the renewal goes on, and stores its pair later. */
+  function forLane(lane: Lane, delay: StoreDelay, result: Promise<RenewalResult>): Promise<RenewalResult> {
+    if (lane !== 'reader') return result
+    return Promise.race([result, delay.passed.then(() => ({ kind: 'failed', problem: notStoredYet() }) as const)])
   }
 
   /** Whoever waits sees in their own trace what for. */
@@ -110,22 +149,100 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
   }
 
   /** Whoever waits for the store with what the provider has answered takes no slot from others who want to ask it. */
-  async function renewOnce(seen: Grant, lane: Lane, known?: Stored<Grant>): Promise<RenewalResult> {
+  async function renewOnce(seen: Grant, lane: Lane, delay: StoreDelay, known?: Stored<Grant>): Promise<RenewalResult> {
     const slot = () => slots.runNamed(seen.guid, lane, () => ask(seen, lane, known))
     const asked = await breaker.inTurn(lane, slot)
     if (asked === null) return { kind: 'failed', problem: notYet() }
-    return 'kind' in asked ? asked : await finish(asked)
+    return 'kind' in asked ? asked : await finish(asked, lane, delay)
   }
 
-  async function finish({ begun, outcome, issuedAtMs }: Asked): Promise<RenewalResult> {
-    if (outcome.kind !== 'ok') return await settle(begun, outcome)
-    return await commit(rotationFrom(policy, begun.record, outcome.value, issuedAtMs), begun)
+  async function finish(asked: Asked, lane: Lane, delay: StoreDelay): Promise<RenewalResult> {
+    const { begun, outcome, issuedAtMs } = asked
+    if (outcome.kind !== 'ok') {
+      const isOver = outcome.kind === 'rejected' && isDefinite(begun.record) && mayRestore(begun.record)
+      return isOver ? await restore(begun, outcome, lane, delay) : await settle(begun, outcome)
+    }
+    const result = await commit(rotationFrom(policy, begun.record, outcome.value, issuedAtMs), begun, delay)
+    return await observed(asked.observation, result, delay)
+  }
+
+  /** Readers wait for an observation; the grant may move on meanwhile. */
+  async function observed(
+    observation: Observation | null,
+    result: RenewalResult,
+    delay: StoreDelay,
+  ): Promise<RenewalResult> {
+    if (observation === null) return result
+    over(observation.guid, delay)
+    if (result.kind !== 'current') {
+      await leftovers.learn(observation, null)
+      return result
+    }
+    await leftovers.learn(observation, result.grant)
+    const standing = await grants.read(observation.guid).catch(error => {
+      if (error instanceof StoreUnavailable || error instanceof RecordUnreadable) return undefined
+      throw error
+    })
+    if (standing === undefined) return result
+    return standing === null ? { kind: 'gone' } : { kind: 'current', grant: standing.record }
+  }
+
+  /** Whether a provisioned person can be brought back by the password that `createUser` was given. */
+  function mayRestore({ origin, password, status, username }: Grant): boolean {
+    return (
+      client.passwordGrant &&
+      origin === 'provisioning' &&
+      status !== 'revoking' &&
+      password !== null &&
+      username !== null
+    )
+  }
+
+  /**
+   * The provider has refused the refresh token for good. The attempt goes on with the password grant (RFC 6749, section 4.3),
+   * which brings a pair in place of the one that is dead. `rejection`: what the grant ends by where that is refused too.
+   */
+  async function restore(
+    begun: Stored<Grant>,
+    rejection: Failure,
+    lane: Lane,
+    delay: StoreDelay,
+  ): Promise<RenewalResult> {
+    const { guid, password, username } = begun.record
+    const held = await change(
+      grants,
+      guid,
+      grant => (isOurs(grant, begun.record) ? extended(grant, policy.leaseMs, clock.now()) : keep),
+      begun,
+    )
+    if (held === null || password === null || username === null || !isOurs(held.record, begun.record))
+      return await settle(begun, rejection)
+    const issuedAtMs = clock.now()
+    const outcome = await slots.runNamed(guid, lane, () => provider.authenticate({ username, password }))
+    if (outcome.kind === 'ok') {
+      events.emit({ type: 'grant.password_used', guid, version: held.record.version + 1 })
+      return await commit(
+        { ...rotationFrom(policy, held.record, outcome.value, issuedAtMs), isRestored: true },
+        held,
+        delay,
+      )
+    }
+    // A refused password, or a provider without this grant, ends the grant as the refused refresh token does.
+    const isOver = outcome.kind === 'rejected' || NOT_OFFERED.has(outcome.upstream.error ?? '')
+    return await settle(held, isOver ? rejection : outcome)
   }
 
   async function ask(seen: Grant, lane: Lane, known?: Stored<Grant>): Promise<RenewalResult | Asked> {
     if (context.closing.aborted) return { kind: 'failed', problem: goingDown() }
     const problem = await breaker.whyNot(lane)
     if (problem !== null) return { kind: 'failed', problem }
+    const isObserved = await leftovers.prepare(seen)
+    const asked = await askProvider(seen, isObserved, known)
+    if (isObserved && ('kind' in asked || asked.observation === null)) leftovers.forget(seen.guid)
+    return asked
+  }
+
+  async function askProvider(seen: Grant, isObserved: boolean, known?: Stored<Grant>): Promise<RenewalResult | Asked> {
     const begun = await begin(seen, known)
     if ('kind' in begun) return begun
     const grant = begun.record
@@ -133,7 +250,12 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
     const issuedAtMs = clock.now()
     // The store took long, or this process slept: another replica may begin before an answer could be here.
     if (issuedAtMs - (grant.attempt?.startedAtMs ?? 0) > policy.sendWithinMs) return await giveBack(begun)
-    return { begun, outcome: await provider.refresh(grant.pair.refreshToken), issuedAtMs }
+    // An ended grant's refresh token is dead: its password is all that is left to try.
+    if (grant.status === 'reauthorization_required')
+      return { begun, outcome: refusedBefore, issuedAtMs, observation: null }
+    const outcome = await provider.refresh(grant.pair.refreshToken)
+    const observation = isObserved && outcome.kind === 'ok' ? leftovers.observe(grant) : null
+    return { begun, outcome, issuedAtMs, observation }
   }
 
   /** Takes the lease and writes the intent in one step, on the version that was read: that is the look after the lock. */
@@ -162,8 +284,8 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
   function reasonNotTo(grant: Grant | null, seen: Grant, nowMs: number): RenewalResult | null {
     if (grant === null) return { kind: 'gone' }
     if (!isSameVersion(grant, seen)) return { kind: 'current', grant }
-    if (grant.status === 'reauthorization_required')
-      return { kind: 'failed', problem: reauthorizationRequired(grant.guid) }
+    if (grant.status === 'reauthorization_required' && !isRestorable(grant))
+      return { kind: 'failed', problem: reauthorizationRequired(grant) }
     if (isHeld(grant, nowMs)) return { kind: 'held', untilMs: grant.attempt?.leaseUntilMs ?? nowMs }
     if (retryNotBeforeMs(grant) > nowMs) return { kind: 'failed', problem: renewalPutOff(grant, nowMs) }
     return null
@@ -186,7 +308,7 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
    * Writes the pair down, for as long as it takes. `begun`: the grant as the attempt left it. What the store has not taken
    * in a moment goes into the journal, before it says no: this process may not live to hear it.
    */
-  async function commit(rotation: Rotation, begun: Stored<Grant>): Promise<RenewalResult> {
+  async function commit(rotation: Rotation, begun: Stored<Grant>, delay: StoreDelay): Promise<RenewalResult> {
     let known: Stored<Grant> | undefined = begun
     const entry = journalEntry(context, rotation)
     const cancelKeeping = clock.after(JOURNAL_AFTER_MS, () => void entry.keep())
@@ -195,7 +317,10 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
       () =>
         commitOnce(rotation, known).catch(async error => {
           known = undefined
-          if (error instanceof StoreUnavailable) recent.storeWasAway()
+          if (error instanceof StoreUnavailable) {
+            recent.storeWasAway()
+            delay.begin()
+          }
           // A record that came between and does not open: a later start, with the right keys, may know better.
           else await entry.keep()
           throw error
@@ -233,13 +358,14 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
         const grant = isLost ? restored(current, rotation.base, nowMs) : current
         wentBackTo = isLost ? (current?.version ?? 0) : null
         won = grant !== null && isReplacedBy(grant, rotation)
-        return won && grant !== null ? rotated(policy, grant, rotation, nowMs) : keep
+        return won && grant !== null ? rotated(policy, grant, rotation, nowMs, keepsPredecessor(grant, rotation)) : keep
       },
       known,
     )
     const grant = stored?.record ?? null
     if (grant?.pair.refreshToken.equals(rotation.pair.refreshToken)) {
       recent.remember(grant)
+      leftovers.endSoon(grant)
       if (won) {
         const { version } = grant
         if (wentBackTo !== null) events.emit({ type: 'grant.restored', guid, version: version - 1, wentBackTo })
@@ -255,6 +381,11 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
     return grant === null ? { kind: 'gone' } : { kind: 'current', grant }
   }
 
+  /** Where the password brought the pair, the one before is dead. While a grant is revoked, nothing is left to chance. */
+  function keepsPredecessor({ status }: Grant, { isRestored }: Rotation): boolean {
+    return isRestored !== true && (status === 'revoking' || leftovers.keepsPredecessor())
+  }
+
   function whyNotNeeded(standing: Grant | null, { base }: Rotation) {
     if (standing === null) return 'deleted'
     return standing.authorizedAtMs === base.authorizedAtMs ? 'rotated_twice' : 'authorized'
@@ -265,17 +396,17 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
     const base = begun.record
     const nowMs = clock.now()
     const isRejected = failure.kind === 'rejected'
-    const definite = isRejected && (base.doubtUntilMs === null || base.doubtUntilMs <= nowMs)
+    const definite = isRejected && isDefinite(base)
     const perhapsSpent = failure.kind === 'unknown' || (isRejected && !definite)
     const retryMs = nextTry(base, failure, nowMs)
-    const problem = definite ? reauthorizationRequired(base.guid) : passing(failure, retryMs, nowMs)
+    const problem = definite ? reauthorizationRequired(base) : passing(failure, retryMs, nowMs)
     const { code } = definite ? problem : problemOf(failure, 'a renewal')
 
     let adopted: Grant | null = null
     let isOvertaken = false
     let isRemoved = false
     const settled = await change(
-      grants,
+      retiring(base),
       base.guid,
       grant => {
         adopted = null
@@ -288,7 +419,10 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
         isOvertaken = !isOurs(grant, base)
         if (isOvertaken) return keep
         if (failure.kind === 'client_refused') return released(grant, nowMs)
-        isRemoved = definite && grant.status === 'revoking'
+        const isRevoking = definite && grant.status === 'revoking'
+        // What it has left behind has to be ended before it is gone.
+        isRemoved = isRevoking && grant.leftovers === undefined
+        if (isRevoking && !isRemoved) return failed(grant, { code, retryAtMs: nowMs, perhapsSpent: false }, nowMs)
         if (definite) return isRemoved ? null : ended(grant, nowMs)
         return failed(grant, { code, retryAtMs: retryMs, perhapsSpent }, nowMs)
       },
@@ -305,10 +439,36 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
     const { guid, version } = base
     refreshed(outcomeOf(failure, definite, perhapsSpent), null)
     if (failure.kind === 'client_refused') return { kind: 'failed', problem }
-    if (definite) events.emit({ type: 'grant.ended', guid, version, afterDoubt: base.status === 'in_doubt' })
-    else if (perhapsSpent) events.emit({ type: 'grant.in_doubt', guid, version, retryAtMs: retryMs })
+    if (definite) {
+      const hadEnded = base.status === 'reauthorization_required'
+      if (!hadEnded) events.emit({ type: 'grant.ended', guid, version, afterDoubt: base.status === 'in_doubt' })
+    } else if (perhapsSpent) events.emit({ type: 'grant.in_doubt', guid, version, retryAtMs: retryMs })
     else events.emit({ type: 'grant.renewal_failed', guid, version, code, retryAtMs: retryMs })
+    const { attempts = 0 } = settled.record.lastError ?? {}
+    if (!definite && attempts === ATTENTION_AFTER_ATTEMPTS)
+      events.emit({ type: 'grant.needs_attention', guid, version, code, attempts })
     return { kind: 'failed', problem }
+  }
+
+  /** The store, which retires the grant's pairs where a write removes it. */
+  function retiring(base: Grant): GrantStore {
+    const retires = importableFingerprints(base)
+    return {
+      ...grants,
+      write: (guid, revision, next) => grants.write(guid, revision, next, next === null ? { retires } : {}),
+    }
+  }
+
+  /** Whether an `invalid_grant` is the last word: no other attempt may still bring a pair. */
+  function isDefinite({ doubtUntilMs }: Grant): boolean {
+    return doubtUntilMs === null || doubtUntilMs <= clock.now()
+  }
+
+  function isRestorable(grant: Grant): boolean {
+    if (!mayRestore(grant)) return false
+    const { lastError } = grant
+    const waitMs = lastError?.code === 'reauthorization_required' ? RESTORE_AGAIN_MS : RESTORE_RETRY_MS
+    return lastError === null || clock.now() >= lastError.atMs + waitMs
   }
 
   function refreshed(outcome: RefreshOutcome, lagMs: number | null): void {
@@ -344,6 +504,7 @@ export function createRenewals(context: BrokerContext, breaker: Breaker, discard
 
   return {
     renew,
+    isRestorable,
     underWay(guid) {
       const running = underWay.get(guid)
       return running && (() => join(guid, running))

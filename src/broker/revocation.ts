@@ -1,9 +1,11 @@
-import { askedToWaitSeconds } from '../ports/provider.ts'
+import { askedToWaitSeconds, type Failure } from '../ports/provider.ts'
 import type { Grant } from '../ports/records.ts'
-import { type BrokerContext, change, existing, keep, problemOf, within } from './context.ts'
-import { REVOCABLE_LIFE_MS } from './discards.ts'
-import { failed, revoking } from './grant.ts'
+import { type BrokerContext, change, existing, keep, problemOf, watch, within } from './context.ts'
+import type { Discards } from './discards.ts'
+import { failed, importableFingerprints, isHeld, revoking } from './grant.ts'
 import type { Grants } from './grants.ts'
+import type { Leftovers } from './leftovers.ts'
+import { REVOCABLE_LIFE_MS } from './pair-ending.ts'
 import { retryAtMs } from './policy.ts'
 import type { Renewals } from './renewal.ts'
 
@@ -17,7 +19,13 @@ export interface Revocations {
 /** Where tokens live for no longer than a request takes, more renewals would not help. */
 const MOST_RENEWALS = 2
 
-export function createRevocations(context: BrokerContext, renewals: Renewals, grants: Grants): Revocations {
+export function createRevocations(
+  context: BrokerContext,
+  renewals: Renewals,
+  grants: Grants,
+  discards: Discards,
+  leftovers: Leftovers,
+): Revocations {
   const { clock, events, policy, provider, slots } = context
   const store = context.stores.grants
   const underWay = new Map<string, Promise<Grant | null>>()
@@ -55,6 +63,19 @@ export function createRevocations(context: BrokerContext, renewals: Renewals, gr
       if (stored === null || stored.record.status !== 'revoking') return null
       const grant = stored.record
 
+      // Another replica is refreshing it: what that brings has to be revoked as well.
+      if (isHeld(grant, clock.now())) {
+        await watch(context, store, guid, grant.attempt?.leaseUntilMs ?? 0, now => now?.attempt == null)
+        continue
+      }
+      // This process may be ending what it has left behind.
+      await leftovers.doneWith(guid)
+      // Every pair of the grant has to be dead before it is gone, those that it has left behind first.
+      if (grant.leftovers !== undefined) {
+        if (await leftovers.endAll(grant)) continue
+        return await putOff(grant, 'provider_unavailable', nextTry(grant, null))
+      }
+
       // The provider ignores the revocation of a refresh token whose access token has expired: renew first.
       const isTooOld = grant.accessTokenExpiresAtMs - clock.now() < REVOCABLE_LIFE_MS
       if (isTooOld && renewed < MOST_RENEWALS) {
@@ -66,23 +87,33 @@ export function createRevocations(context: BrokerContext, renewals: Renewals, gr
       }
 
       const outcome = await slots.run('background', () => provider.revoke(grant.pair.refreshToken))
+      // The provider does not know the pair as ours: a refresh tells whether it is alive, and an `invalid_grant` ends the grant.
+      if (outcome.kind === 'refused' && renewed < MOST_RENEWALS) {
+        renewed += 1
+        const result = await renewals.renew(grant, 'background', stored)
+        if (result.kind === 'current') continue
+        if (result.kind === 'gone') return await gone(grant)
+      }
       if (outcome.kind !== 'ok') {
-        const nowMs = clock.now()
-        const attempts = (grant.lastError?.attempts ?? 0) + 1
-        const retryAfterMs = (askedToWaitSeconds(outcome) ?? 0) * 1000
-        const fraction = context.random.fraction()
-        const { accessTokenExpiresAtMs } = grant
-        const retryMs = retryAtMs({ nowMs, attempts, retryAfterMs, accessTokenExpiresAtMs, fraction })
-        const { code } = problemOf(outcome, 'a revocation')
-        return await putOff(grant, code, retryMs)
+        return await putOff(grant, problemOf(outcome, 'a revocation').code, nextTry(grant, outcome))
       }
       // The request may have waited, or this process slept: then the provider has ignored it.
       if (grant.accessTokenExpiresAtMs <= clock.now() && renewed < MOST_RENEWALS) continue
-      const removed = await store.write(guid, stored.revision, null)
+      // Pairs that no grant has, such as that of a race's loser, are being revoked: they belong to this person too.
+      await discards.doneWith(guid)
+      const removed = await store.write(guid, stored.revision, null, { retires: importableFingerprints(grant) })
       if (!removed.ok) continue
       events.emit({ type: 'grant.revoked', guid, version: grant.version })
       return await gone(grant)
     }
+  }
+
+  /** `failure` null: the provider did not end what the grant has left behind. */
+  function nextTry({ accessTokenExpiresAtMs, lastError }: Grant, failure: Failure | null): number {
+    const retryAfterMs = (failure === null ? 0 : (askedToWaitSeconds(failure) ?? 0)) * 1000
+    const attempts = (lastError?.attempts ?? 0) + 1
+    const fraction = context.random.fraction()
+    return retryAtMs({ nowMs: clock.now(), attempts, retryAfterMs, accessTokenExpiresAtMs, fraction })
   }
 
   async function putOff(grant: Grant, code: Parameters<typeof failed>[1]['code'], retryMs: number) {

@@ -19,6 +19,14 @@ export interface GrantSurvey {
   readonly soonest: readonly Expiring[]
   /** Those that are ended, by what is known of why. */
   readonly ended: readonly EndedCount[]
+  /** Those whose refresh fails again and again. null: counted by a replica of an earlier version. */
+  readonly attention: AttentionCount | null
+}
+
+export interface AttentionCount {
+  readonly count: number
+  /** Some of them. */
+  readonly guids: readonly string[]
 }
 
 /** How many things fell into each of some equal stretches of time, one after the other. */
@@ -46,5 +54,5 @@ export function keptCounts({ survey, ...counts }: Counted): GrantCounts {
 }
 
 export function countedIn({ survey, ...counts }: GrantCounts): Counted {
-  return { ...counts, survey: survey === undefined ? null : JSON.parse(survey) }
+  return { ...counts, survey: survey === undefined ? null : { attention: null, ...JSON.parse(survey) } }
 }

@@ -1,12 +1,13 @@
-import { Problem } from '../errors.ts'
+import { Problem, type ProblemCode } from '../errors.ts'
 import type { TokenSource } from '../ports/meter.ts'
 import type { Grant } from '../ports/records.ts'
 import { StoreUnavailable } from '../ports/store.ts'
 import { type BatchRequest, createBatches, type Found } from './batch.ts'
 import { type BrokerContext, change, existing, keep, usable, watch, within } from './context.ts'
 import { isHeld, isSameVersion, touched } from './grant.ts'
+import type { Leftovers } from './leftovers.ts'
 import type { Lookup } from './lookup.ts'
-import { isWorthNoting, neededTtlMs } from './policy.ts'
+import { isWorthNoting, neededTtlMs, lifeLeftMs as policyLifeLeftMs } from './policy.ts'
 import type { RenewalResult, Renewals } from './renewal.ts'
 
 export interface Tokens {
@@ -20,6 +21,8 @@ export interface Tokens {
    * may. Never throws.
    */
   readMany(request: BatchRequest): Promise<readonly PromiseSettledResult<Grant>[]>
+  /** A grant that was stored just now: refreshed first if its token lives shorter than the configured least. Never throws. */
+  refreshedIfShort(grant: Grant): Promise<Grant>
   /** As `read`, after the provider has refused the access token of `version`: that one is not answered again. */
   report(guid: string, version: number): Promise<Grant>
 }
@@ -37,7 +40,14 @@ const LEAST_LIFE_MS = 1_000
 /** Rotations that one reader follows before giving up: only tokens that come expired take more than one. */
 const MOST_ROTATIONS = 3
 
-export function createTokens(context: BrokerContext, renewals: Renewals, lookup: Lookup): Tokens {
+const ANSWERS_NOTHING: ReadonlySet<ProblemCode> = new Set(['reauthorization_required', 'store_unavailable'])
+
+export function createTokens(
+  context: BrokerContext,
+  renewals: Renewals,
+  lookup: Lookup,
+  leftovers: Pick<Leftovers, 'noteServed'>,
+): Tokens {
   const { clock, meter, policy, tracing } = context
   const { grants } = context.stores
   const noting = new Set<string>()
@@ -60,12 +70,29 @@ export function createTokens(context: BrokerContext, renewals: Renewals, lookup:
     wishedTtlMs: number | null,
     untilMs?: number,
   ): Promise<Found> {
-    const grant = noted(usable(stored, guid))
-    if (lifeLeftMs(grant) < neededMs(grant, wishedTtlMs)) return await renewed(grant, isAlive, untilMs)
+    const grant = noted(answerable(stored, guid))
+    if (grant.status === 'reauthorization_required' || lifeLeftMs(grant) < neededMs(grant, wishedTtlMs))
+      return await renewed(grant, isAlive, untilMs)
     if (!isBeingReplaced(grant)) return { grant, source: 'stored' }
     const after = await afterRenewal(grant)
     // This process may have slept meanwhile.
     return isAlive(after) ? { grant: after, source: 'joined' } : await renewed(after, isAlive, untilMs)
+  }
+
+  /** As `usable`, and also an ended grant that its password may bring back. */
+  function answerable(stored: Grant | null, guid: string): Grant {
+    const grant = existing(stored, guid)
+    return renewals.isRestorable(grant) ? grant : usable(grant, guid)
+  }
+
+  async function refreshedIfShort(grant: Grant): Promise<Grant> {
+    if (lifeLeftMs(grant) >= neededMs(grant, null)) return grant
+    try {
+      return (await renewed(grant, isAlive)).grant
+    } catch (error) {
+      if (error instanceof Problem || error instanceof StoreUnavailable) return grant
+      throw error
+    }
   }
 
   function neededMs(grant: Grant, wishedTtlMs: number | null): number {
@@ -74,11 +101,12 @@ export function createTokens(context: BrokerContext, renewals: Renewals, lookup:
 
   function served({ grant, source }: Found): Grant {
     meter.served(source, lifeLeftMs(grant))
+    leftovers.noteServed(grant.guid)
     return grant
   }
 
   async function report(guid: string, version: number): Promise<Grant> {
-    const grant = noted(usable(await lookup.stored(guid), guid))
+    const grant = noted(answerable(await lookup.stored(guid), guid))
     if (grant.version !== version) return await read(guid, null)
     return served(await renewed(grant, candidate => isAlive(candidate) && candidate.version !== version))
   }
@@ -96,7 +124,7 @@ export function createTokens(context: BrokerContext, renewals: Renewals, lookup:
   }
 
   function lifeLeftMs(grant: Grant): number {
-    return grant.accessTokenExpiresAtMs - clock.now()
+    return policyLifeLeftMs(grant, clock.now())
   }
 
   function isAlive(grant: Grant): boolean {
@@ -132,7 +160,8 @@ export function createTokens(context: BrokerContext, renewals: Renewals, lookup:
       const { result, source } = await renewalOf(current, good, untilMs)
       if (result.kind === 'gone') return { grant: existing(null, grant.guid), source }
       if (result.kind === 'failed') {
-        if (result.problem.code === 'reauthorization_required') throw result.problem
+        // Ended; or replaced at the provider by a token that is not stored yet.
+        if (ANSWERS_NOTHING.has(result.problem.code)) throw result.problem
         // It took a while: what stood when it began may have been deleted, or replaced.
         const standing = await standingOr(current)
         if (good(standing)) return { grant: standing, source: 'kept' }
@@ -192,5 +221,5 @@ export function createTokens(context: BrokerContext, renewals: Renewals, lookup:
 
   const readMany = createBatches(context, lookup, { fromMemory, fromStore, noted, isAlive, served })
 
-  return { read, readMany, report }
+  return { read, readMany, refreshedIfShort, report }
 }

@@ -16,6 +16,14 @@ export type BrokerEvent =
     }
   /** The answer, if there was one, is lost: the refresh token may be spent. */
   | { readonly type: 'grant.in_doubt'; readonly guid: string; readonly version: number; readonly retryAtMs: number }
+  /** Its refresh has failed `attempts` times in a row, the last time with `code`. Emitted once per row of failures. */
+  | {
+      readonly type: 'grant.needs_attention'
+      readonly guid: string
+      readonly version: number
+      readonly code: ProblemCode
+      readonly attempts: number
+    }
   /** Nobody has asked for its token for long: it is renewed when somebody does. */
   | { readonly type: 'grant.rested'; readonly guid: string; readonly version: number }
   /** The store had lost our last write of it (a fail-over): it was written again. */
@@ -27,6 +35,8 @@ export type BrokerEvent =
     }
   /** `afterDoubt`: an answer had been lost before, so it may have ended by that; else it ended at the provider. */
   | { readonly type: 'grant.ended'; readonly guid: string; readonly version: number; readonly afterDoubt: boolean }
+  /** The refresh token was refused, and the stored password has brought a new pair. It is stored next, as `version`. */
+  | { readonly type: 'grant.password_used'; readonly guid: string; readonly version: number }
   | { readonly type: 'grant.revoking'; readonly guid: string; readonly version: number }
   | { readonly type: 'grant.revoked'; readonly guid: string; readonly version: number }
   /**
@@ -44,8 +54,8 @@ export type BrokerEvent =
   | { readonly type: 'pair.revoked'; readonly guid: string; readonly confirmed: boolean }
   /** A new pair could not be written down yet; it is in the journal, if there is one, and is tried again. */
   | { readonly type: 'commit.delayed'; readonly guid: string; readonly version: number; readonly journaled: boolean }
-  /** The provider does not work; and does again. */
-  | { readonly type: 'provider.unavailable' }
+  /** The provider does not work; and does again. `reason`: as in `Outcome`, of the last failure; null: not known. */
+  | { readonly type: 'provider.unavailable'; readonly reason: string | null }
   | { readonly type: 'provider.available' }
   /** The provider asks for patience. */
   | { readonly type: 'provider.paused'; readonly untilMs: number }

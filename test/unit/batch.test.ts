@@ -252,7 +252,7 @@ t.test('a store that is away, or a record that does not open, is told of those i
   await clock.advance(2 * LEASE_MS)
   t.strictSame(
     await answered,
-    ['ada 1', 'provider_unavailable', 'bob 1'],
+    ['ada 1', 'store_unavailable', 'bob 1'],
     'who was found before stays found: who would change it needs the store as well',
   )
   t.strictSame(await told(['ada', 'bob']), ['StoreUnavailable', 'StoreUnavailable'])

@@ -17,6 +17,7 @@ const lost = {
   unreadable: false,
   retryAfterSeconds: null,
 } as const
+const hung = { ...lost, upstream: {}, settled: false } as const
 const html = { kind: 'refused', upstream: { status: 404 } } as const
 const refusedClient = { kind: 'client_refused', upstream: { status: 401, error: 'invalid_client' } } as const
 const rejected = { kind: 'rejected', upstream: { status: 400, error: 'invalid_grant' } } as const
@@ -35,13 +36,16 @@ function setUp() {
     )
   }
   const breaker = replica()
-  const refresh = async (answer: Outcome<never>, times = 1) => {
+  let grants = 0
+  /** Each time of another grant, unless it is said of which. */
+  const refresh = async (answer: Outcome<never>, times = 1, token?: Secret) => {
     for (let time = 0; time < times; time += 1) {
       provider.next('refresh', () => answer)
-      await breaker.provider.refresh(TOKEN)
+      grants += 1
+      await breaker.provider.refresh(token ?? new Secret(`refresh ${grants}`))
     }
   }
-  return { clock, provider, stores, breaker, replica, refresh, types: () => events.map(event => event.type) }
+  return { clock, provider, stores, breaker, replica, refresh, events, types: () => events.map(event => event.type) }
 }
 
 t.test('five failures in a row open it, one alarm; nobody is asked but by probes, until one succeeds', async t => {
@@ -76,6 +80,22 @@ t.test('five failures in a row open it, one alarm; nobody is asked but by probes
   t.strictSame(types(), ['provider.unavailable'], 'on trial')
   await breaker.provider.refresh(TOKEN)
   t.strictSame(types(), ['provider.unavailable', 'provider.available'])
+})
+
+t.test('the alarm says why the provider does not work', async t => {
+  const noConnection = { kind: 'unavailable', upstream: {}, retryAfterSeconds: null } as const
+  const failures: [Outcome<never>, string | null][] = [
+    [{ ...noConnection, reason: 'connect ECONNREFUSED' }, 'connect ECONNREFUSED'],
+    [{ ...lost, reason: 'timeout' }, 'timeout'],
+    [html, 'answered 404'],
+    [noConnection, null],
+  ]
+  for (const [failure, reason] of failures) {
+    const { events, refresh } = setUp()
+    await refresh(lost, 4)
+    await refresh(failure)
+    t.strictSame(events, [{ type: 'provider.unavailable', reason }])
+  }
 })
 
 t.test('after an outage the number of renewals at once grows with each that succeeds', async t => {
@@ -299,4 +319,63 @@ t.test('a turn that does not come', async t => {
   const waiting = breaker.inTurn('reader', async () => 'renewed')
   await clock.advance(2_001)
   t.equal(await waiting, null)
+})
+
+t.test('what fails with one grant alone stops no other: a probe decides', async t => {
+  for (const answer of [lost, html, hung]) {
+    const { breaker, clock, provider, refresh, types } = setUp()
+    await refresh(answer, 50, TOKEN)
+    await clock.advance(0)
+    t.equal(provider.times('probe'), 1, 'one suspicion, one probe')
+    t.equal(breaker.trouble(), null)
+    t.equal(await breaker.whyNot('background'), null)
+    t.equal(await breaker.tend(), CONCURRENCY, 'as many at once as before')
+    await refresh(answer, 4)
+    t.equal(breaker.trouble(), null, 'it does not count for the others')
+    await refresh(answer)
+    t.equal(breaker.trouble(), 'outage', 'five of the others open it')
+    t.strictSame(types(), ['provider.unavailable'])
+  }
+})
+
+t.test('where a probe fails as well, one grant is enough', async t => {
+  const { breaker, clock, provider, refresh } = setUp()
+  provider.next('probe', () => lost)
+  await refresh(lost, 5, TOKEN)
+  await clock.advance(0)
+  t.equal(breaker.trouble(), 'outage')
+})
+
+t.test('requests that could not be sent open it, whatever they are about', async t => {
+  const { breaker, provider, refresh } = setUp()
+  await refresh({ kind: 'unavailable', upstream: {}, retryAfterSeconds: null }, 5, TOKEN)
+  t.equal(breaker.trouble(), 'outage')
+  t.equal(provider.times('probe'), 0)
+})
+
+t.test('one grant that always fails ends one trial after an outage, and not the next', async t => {
+  const { breaker, clock, provider, refresh, types } = setUp()
+  await refresh(lost, 5)
+  const probeUntilClosed = async () => {
+    while (breaker.trouble() !== null && (await breaker.tend()) === 0) await clock.advance(1_000)
+  }
+  await probeUntilClosed()
+  await refresh(lost, 1, TOKEN)
+  t.equal(breaker.trouble(), 'outage', 'it might be an outage of refreshes alone')
+  await probeUntilClosed()
+  await refresh(lost, 3, TOKEN)
+  t.equal(await breaker.tend(), 1, 'still on trial, and open to the others')
+  await refresh((await provider.answer()) as never)
+  t.strictSame(types(), ['provider.unavailable', 'provider.available'])
+})
+
+t.test('a grant that works again counts again', async t => {
+  const { breaker, clock, provider, refresh } = setUp()
+  await refresh(lost, 5, TOKEN)
+  await clock.advance(0)
+  await breaker.provider.refresh(TOKEN)
+  await refresh(lost, 2, TOKEN)
+  await refresh(lost, 3)
+  t.equal(breaker.trouble(), 'outage')
+  t.equal(provider.times('probe'), 1)
 })

@@ -19,6 +19,7 @@ const CONTRACT: Readonly<Record<string, number>> = {
   username_taken: 409,
   provisioning_in_doubt: 409,
   guid_mismatch: 409,
+  pair_superseded: 409,
   payload_too_large: 413,
   unsupported_media_type: 415,
   rate_limited: 429,

@@ -148,7 +148,7 @@ t.test('rotated: the next pair, however late, from every state', async t => {
   t.equal(rotation.spentFingerprint, begun.attempt?.refreshTokenFingerprint)
   for (const [name, before] of Object.entries({ fresh, begun, lost, dead, leaving })) {
     t.ok(isReplacedBy(before, rotation), `${name}: the version has not grown`)
-    const next = rotated(policy, before, rotation, LATER + 5)
+    const next = rotated(policy, before, rotation, LATER + 5, false)
     t.equal(next.status, name === 'leaving' ? 'revoking' : 'active', name)
     t.match(next, { version: 2, attempt: null, doubtUntilMs: null, lastError: null, scope: 'profile_read' })
     t.match(next, { issuedAtMs: LATER, lastRefreshedAtMs: LATER + 5, updatedAtMs: LATER + 5, createdAtMs: NOW })
@@ -163,7 +163,7 @@ t.test('rotated: the next pair, however late, from every state', async t => {
 
 t.test('rotated: an answer may narrow the scope, and needs no lifetime', async t => {
   const narrow = rotationFrom(policy, fresh, answerOf('2', { scope: 'less', expiresInSeconds: null }), LATER)
-  const next = rotated(policy, fresh, narrow, LATER)
+  const next = rotated(policy, fresh, narrow, LATER, false)
   t.strictSame([next.scope, next.accessTokenExpiresAtMs], ['less', LATER + 3_600_000])
 })
 
@@ -180,7 +180,7 @@ t.test('isReplacedBy: a refresh token that the provider leaves as it is', async 
   const pair = { ...answer.pair, refreshToken: fresh.pair.refreshToken }
   const rotation = rotationFrom(policy, fresh, { ...answer, pair }, LATER)
   t.ok(isReplacedBy(fresh, rotation))
-  const next = rotated(policy, fresh, rotation, LATER)
+  const next = rotated(policy, fresh, rotation, LATER, false)
   t.equal(next.version, 2)
   t.notOk(isReplacedBy(next, rotation), 'once, however often it is sent, and never in the place of a later one')
 })
@@ -242,7 +242,7 @@ t.test('no transition changes the grant it is given', async t => {
   const rotation = Object.freeze(rotationFrom(policy, frozen, answerOf('2'), LATER))
   t.doesNotThrow(() => {
     attempted(frozen, { owner: 'x', leaseMs: 1 }, NOW)
-    rotated(policy, frozen, rotation, NOW)
+    rotated(policy, frozen, rotation, NOW, false)
     failed(frozen, { code: 'outcome_unknown', retryAtMs: NOW, perhapsSpent: true }, NOW)
     ended(frozen, NOW)
     revoking(frozen, NOW)
@@ -252,7 +252,7 @@ t.test('no transition changes the grant it is given', async t => {
 
 t.test('what a fail-over has lost is told from what came later, by clocks that differ', async t => {
   const renewed = (grant: Grant, name: string, issuedAtMs: number) =>
-    rotated(policy, grant, rotationFrom(policy, grant, answerOf(name), issuedAtMs), issuedAtMs + 100)
+    rotated(policy, grant, rotationFrom(policy, grant, answerOf(name), issuedAtMs), issuedAtMs + 100, false)
   const second = renewed(fresh, '2', LATER)
   for (const aheadMs of [0, 250, -400]) {
     const third = renewed(second, '3', LATER - aheadMs)

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import t from 'tap'
 import {
   dueSinceMs,
+  lifeLeftMs,
   neededTtlMs,
   type RefreshPolicy,
   refreshDueAtMs,
@@ -22,8 +23,15 @@ const NOW = 1_795_435_200_000
 /** As the provider makes them: 32 hex digits. */
 const GUIDS = Array.from({ length: 500 }, (_, index) => createHash('md5').update(String(index)).digest('hex'))
 
+/** Of a pair that a refresh brought. */
 function lifetime(lifetimeMs: number, guid = 'ada') {
-  return { guid, issuedAtMs: NOW, accessTokenExpiresAtMs: NOW + lifetimeMs, refreshTokenExpiresAtMs: null }
+  return {
+    guid,
+    issuedAtMs: NOW,
+    accessTokenExpiresAtMs: NOW + lifetimeMs,
+    refreshTokenExpiresAtMs: null,
+    lastRefreshedAtMs: NOW + 100,
+  }
 }
 
 t.test('renewal is due inside the margin: the configured one, or its part of a short life', async t => {
@@ -83,6 +91,24 @@ t.test('a wish for life is met up to nine tenths of it; one that no token can me
   )
 })
 
+t.test('a pair that no refresh brought needs the wished life in full, however short its own life is', async t => {
+  for (const lastRefreshedAtMs of [null, NOW - 1]) {
+    const imported = { ...lifetime(40_000), lastRefreshedAtMs }
+    t.equal(neededTtlMs(policy, imported, 60_000), 60_000)
+    t.equal(neededTtlMs(policy, imported, null), 30_000)
+    t.equal(neededTtlMs(policy, { ...lifetime(20_000), lastRefreshedAtMs }, null), 30_000)
+  }
+})
+
+t.test('a clock that was set back never shows more life than a token was given', async t => {
+  const token = lifetime(600_000)
+  t.equal(lifeLeftMs(token, NOW + 100_000), 500_000)
+  t.equal(lifeLeftMs(token, NOW + 700_000), -100_000)
+  t.equal(lifeLeftMs(token, NOW - 4_999), 600_000, 'another replica may be some seconds ahead')
+  t.equal(lifeLeftMs(token, NOW - 5_001), 0, 'nothing is known, so it counts as expired')
+  t.equal(lifeLeftMs(token, NOW - 3_600_000), 0)
+})
+
 t.test('a token may be kept until it is due, or until readers would not be given it', async t => {
   const two = lifetime(7_200_000)
   t.equal(rotatesAtMs(policy, two), refreshDueAtMs(policy, two))
@@ -102,12 +128,12 @@ function wait(more: Partial<Parameters<typeof retryAtMs>[0]>): number {
   return retryAtMs({ ...failure, ...more }) - NOW
 }
 
-t.test('waits double up to half a minute, each between half and all of it', async t => {
-  const waits = [1, 2, 3, 4, 5, 6, 7, 40, 10_000].map(attempts => wait({ attempts }))
-  t.strictSame(waits, [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000, 30_000, 30_000])
+t.test('waits double up to ten minutes, each between half and all of it', async t => {
+  const waits = [1, 2, 3, 4, 5, 6, 7, 10, 40, 10_000].map(attempts => wait({ attempts }))
+  t.strictSame(waits, [1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 512_000, 600_000, 600_000])
   t.equal(wait({ fraction: 0 }), 500)
   t.equal(wait({ fraction: 0.5 }), 750)
-  t.equal(wait({ attempts: 50, fraction: 0 }), 15_000)
+  t.equal(wait({ attempts: 50, fraction: 0 }), 300_000)
 })
 
 t.test('the provider may ask for more patience, up to five minutes', async t => {
@@ -120,11 +146,12 @@ t.test('the provider may ask for more patience, up to five minutes', async t => 
 
 t.test('a token that still lives has one more try before it lapses', async t => {
   t.equal(wait({ attempts: 9, accessTokenExpiresAtMs: NOW + 20_000 }), 18_000)
-  t.equal(wait({ attempts: 9, accessTokenExpiresAtMs: NOW + 60_000 }), 30_000)
+  t.equal(wait({ attempts: 9, accessTokenExpiresAtMs: NOW + 60_000 }), 58_000)
+  t.equal(wait({ attempts: 5, accessTokenExpiresAtMs: NOW + 60_000 }), 16_000)
   t.equal(wait({ attempts: 9, accessTokenExpiresAtMs: NOW + 3_001 }), 1_001)
   t.equal(wait({ attempts: 9, accessTokenExpiresAtMs: NOW + 3_000 }), 1_000, 'and from then on every second')
   t.equal(wait({ attempts: 9, accessTokenExpiresAtMs: NOW + 500 }), 1_000)
-  t.equal(wait({ attempts: 9, accessTokenExpiresAtMs: NOW - 1 }), 30_000, 'lapsed')
+  t.equal(wait({ attempts: 9, accessTokenExpiresAtMs: NOW - 1 }), 256_000, 'lapsed')
   t.ok(Number.isInteger(retryAtMs({ ...failure, fraction: 0.123456 })))
 })
 

@@ -92,10 +92,10 @@ t.test('who is made again under a guid that was deleted of late is stored, also 
       ...world.stores,
       grants: {
         ...grants,
-        async write(guid, ifRevision, next) {
-          if (!isHesitating) return await grants.write(guid, ifRevision, next)
+        async write(guid, ifRevision, next, marks) {
+          if (!isHesitating) return await grants.write(guid, ifRevision, next, marks)
           isHesitating = false
-          if (isDone) await grants.write(guid, ifRevision, next)
+          if (isDone) await grants.write(guid, ifRevision, next, marks)
           throw new StoreUnavailable('away')
         },
       },
@@ -162,6 +162,7 @@ t.test('what stood there while the answer was noted, and was deleted since, keep
     })
   })
   const provisioned = broker.provisionings.provision({ username: '4711', attributes: {} })
+  const told = t.rejects(provisioned, { code: 'store_unavailable' }, 'the caller has not waited for the store')
   await world.clock.advance(2_000)
   // Meanwhile the same person authorizes elsewhere, and is deleted before the note is taken.
   await other.exchanges.exchange({ code: new Secret('code'), redirectUri: 'https://app.example/cb' })
@@ -173,7 +174,8 @@ t.test('what stood there while the answer was noted, and was deleted since, keep
   await deleted
   isRefusing = false
   await world.clock.advance(5_000)
-  const { pair } = (await provisioned).grant
+  await told
+  const { pair } = (await broker.provisionings.provision({ username: '4711', attributes: {} })).grant
   t.ok(world.provider.isAlive(pair.refreshToken))
   t.ok((await world.stores.grants.read('ada'))?.record.pair.refreshToken.equals(pair.refreshToken))
 })

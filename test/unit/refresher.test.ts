@@ -155,7 +155,7 @@ t.test('so it is where only a commit finds the store away; which does not have a
   await broker.start()
   await clock.advance(1_000)
   refusing.add('guid-0')
-  const report = t.rejects(broker.tokens.report('guid-0', 1), { code: 'provider_unavailable' })
+  const report = t.rejects(broker.tokens.report('guid-0', 1), { code: 'store_unavailable' })
   await clock.advance(15_000)
   await report
   const before = looks()

@@ -7,6 +7,7 @@ import { certainSkewSeconds } from '../../src/metrics/provider.ts'
 import type { Sources } from '../../src/metrics/standing.ts'
 import { createMetrics } from '../../src/metrics.ts'
 import type { Backlog, Inventory } from '../../src/ports/inventory.ts'
+import { otherOutput } from '../../src/ports/output.ts'
 import { StoreUnavailable } from '../../src/ports/store.ts'
 import { createCodec } from '../../src/store/codec.ts'
 import { createMemoryStores } from '../../src/store/memory.ts'
@@ -45,7 +46,16 @@ function start(more: Partial<Sources> = {}) {
   }
   const metrics = createMetrics()
   const census = { latest: async () => ({ ...COUNTS, atMs: clock.now() - 30_000, survey: null }) }
-  metrics.watch({ clock, inventory, census, journal: noJournal, audit: noAudit, trouble: () => null, ...more })
+  metrics.watch({
+    clock,
+    inventory,
+    census,
+    journal: noJournal,
+    audit: noAudit,
+    output: otherOutput,
+    trouble: () => null,
+    ...more,
+  })
   return { clock, state, scrape: async () => parseMetrics(await metrics.text()) }
 }
 
@@ -169,4 +179,15 @@ t.test("how far the provider's clock is off, as far as that is certain", async t
   t.equal(at(9_000, 10_001), 0, 'a request that took long')
   t.equal(at(4_000, 4_500), 5.5, 'ahead')
   t.equal(at(14_000, 14_500), -3, 'behind')
+})
+
+t.test('grants that need attention: told where the last count tells it', async t => {
+  const attention = (survey: object | null) =>
+    start({ census: { latest: async () => ({ ...COUNTS, atMs: 0, survey }) as never } })
+  const needing = async (survey: object | null) =>
+    (await attention(survey).scrape()).value('htgw_grants_needing_attention')
+  t.equal(await needing({ attention: { count: 3, guids: ['ada'] } }), 3)
+  t.equal(await needing({ attention: { count: 0, guids: [] } }), 0)
+  t.equal(await needing({ attention: null }), undefined, 'counted by a replica of an earlier version')
+  t.equal(await needing(null), undefined)
 })

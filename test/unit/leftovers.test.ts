@@ -1,0 +1,235 @@
+/** Pairs that a grant leaves behind, by a provider in both of its modes. */
+import t from 'tap'
+import type { Provider, TokenAnswer } from '../../src/ports/provider.ts'
+import { Secret } from '../../src/ports/secret.ts'
+import { createWorld } from '../support/broker.ts'
+
+const MINUTE_MS = 60_000
+const LIFETIME_MS = 7_200_000
+const refused404 = { kind: 'refused', upstream: { status: 404 } } as const
+const rejected = { kind: 'rejected', upstream: { status: 400, error: 'invalid_grant' } } as const
+const lost = {
+  kind: 'unknown',
+  upstream: { status: 500 },
+  settled: true,
+  unreadable: false,
+  retryAfterSeconds: null,
+} as const
+
+interface Pair {
+  readonly id: number
+  readonly from: Pair | null
+  readonly expiresAtMs: number
+  isAlive: boolean
+}
+
+/** A provider that keeps account of each pair: which was refreshed from which, and which is alive. */
+function setUp({ mode, hasResource = true }: { mode: 'instant' | 'on_use'; hasResource?: boolean }) {
+  const world = createWorld()
+  const { clock, provider } = world
+  const pairs: Pair[] = []
+  const asked: Record<string, number> = {}
+  const options = { mode, hasResource }
+
+  function issue(from: Pair | null, guid: string | null): { kind: 'ok'; value: TokenAnswer } {
+    const pair = { id: pairs.length, from, expiresAtMs: clock.now() + LIFETIME_MS, isAlive: true }
+    pairs.push(pair)
+    const tokens = { accessToken: new Secret(`access-${pair.id}`), refreshToken: new Secret(`refresh-${pair.id}`) }
+    const times = { expiresInSeconds: LIFETIME_MS / 1000, refreshTokenExpiresInSeconds: null }
+    return { kind: 'ok', value: { pair: tokens, ...times, scope: 's', guid } }
+  }
+
+  function pairOf(token: Secret): Pair | undefined {
+    return pairs[Number(token.reveal().split('-')[1])]
+  }
+
+  function count(operation: string): void {
+    asked[operation] = (asked[operation] ?? 0) + 1
+  }
+
+  const kept: Partial<Provider> = {
+    exchange: async () => issue(null, 'ada'),
+    async refresh(token) {
+      count('refresh')
+      const pair = pairOf(token)
+      if (pair?.isAlive !== true) return rejected
+      if (options.mode === 'instant') pair.isAlive = false
+      return issue(pair, null)
+    },
+    async revoke(token) {
+      count('revoke')
+      const pair = pairOf(token)
+      // Before Doorkeeper 5.8.1: nothing happens once the access token has expired.
+      if (pair !== undefined && pair.expiresAtMs > clock.now()) pair.isAlive = false
+      return { kind: 'ok', value: null }
+    },
+    async present(token) {
+      count('present')
+      if (!options.hasResource) return refused404
+      const pair = pairOf(token)
+      if (pair?.isAlive === true && pair.from !== null) pair.from.isAlive = false
+      return { kind: 'ok', value: pair?.isAlive === true && pair.expiresAtMs > clock.now() }
+    },
+  }
+  Object.assign(provider, kept)
+  const broker = world.replica()
+  const signIn = (code = 'code') =>
+    broker.exchanges.exchange({ code: new Secret(code), redirectUri: 'https://app.example/cb' })
+  const refresh = async (version: number, from = broker) => {
+    const reported = from.tokens.report('ada', version)
+    await clock.advance(100)
+    return await reported
+  }
+  const remove = async () => {
+    const revoked = broker.revocations.revoke('ada')
+    await clock.advance(20_000)
+    return await revoked
+  }
+  const alive = () => pairs.filter(pair => pair.isAlive).map(pair => pair.id)
+  const standing = async () => (await world.stores.grants.read('ada'))?.record
+  return { ...world, alive, asked, broker, kept, options, refresh, remove, signIn, standing }
+}
+
+for (const hasResource of [true, false]) {
+  const where = hasResource ? 'a resource is known' : 'no resource is known'
+
+  t.test(`on_use: predecessors that no caller's use has ended are ended in the background (${where})`, async t => {
+    const { alive, clock, refresh, signIn, standing } = setUp({ mode: 'on_use', hasResource })
+    await signIn()
+    for (const version of [1, 2, 3]) await refresh(version)
+    t.ok(alive().length > 1, 'they live on at the provider')
+    await clock.advance(MINUTE_MS)
+    t.strictSame(alive(), [3], 'only the standing pair is alive')
+    t.equal((await standing())?.leftovers, undefined)
+  })
+
+  t.test(`on_use: after DELETE no pair of the grant is alive, also of a chain (${where})`, async t => {
+    const { alive, refresh, remove, signIn } = setUp({ mode: 'on_use', hasResource })
+    await signIn()
+    for (const version of [1, 2]) await refresh(version)
+    t.strictSame(alive(), [0, 1, 2])
+    t.equal(await remove(), null)
+    t.strictSame(alive(), [])
+  })
+}
+
+t.test('on_use: after DELETE no pair is alive where all access tokens have expired', async t => {
+  const { alive, clock, refresh, remove, signIn, stores } = setUp({ mode: 'on_use' })
+  await signIn()
+  for (const version of [1, 2]) await refresh(version)
+  clock.jump(LIFETIME_MS + MINUTE_MS)
+  t.ok((await stores.grants.read('ada'))?.record.leftovers?.length === 2)
+  t.equal(await remove(), null)
+  t.strictSame(alive(), [])
+})
+
+t.test('a replica that dies before it has ended a predecessor loses none: the next refresh ends both', async t => {
+  const { alive, clock, refresh, replica, signIn } = setUp({ mode: 'on_use' })
+  await signIn()
+  const dying = replica()
+  await refresh(1, dying)
+  await dying.stop()
+  t.strictSame(alive(), [0, 1])
+  await refresh(2)
+  await clock.advance(MINUTE_MS)
+  t.strictSame(alive(), [2])
+})
+
+t.test('a pair that a later authorization replaces is ended, also when the provider refuses that for long', async t => {
+  const { alive, clock, kept, provider, refresh, signIn, standing } = setUp({ mode: 'instant' })
+  await signIn()
+  const { revoke } = kept
+  Object.assign(provider, { revoke: async () => lost })
+  await signIn('again')
+  await clock.advance(10 * MINUTE_MS)
+  t.strictSame(alive(), [0, 1])
+  t.equal((await standing())?.leftovers?.length, 1, 'the record remembers it')
+  Object.assign(provider, { revoke })
+  await refresh(2)
+  await clock.advance(MINUTE_MS)
+  t.strictSame(alive(), [2])
+  t.equal((await standing())?.leftovers, undefined)
+})
+
+t.test('DELETE is not confirmed before every pair is dead', async t => {
+  const { alive, broker, clock, kept, provider, refresh, remove, signIn } = setUp({
+    mode: 'on_use',
+    hasResource: false,
+  })
+  await signIn()
+  await refresh(1)
+  const { revoke } = kept
+  Object.assign(provider, { revoke: async () => lost })
+  t.match(await remove(), { status: 'revoking' })
+  t.strictSame(alive(), [0, 1])
+  Object.assign(provider, { revoke })
+  await broker.start()
+  await clock.advance(MINUTE_MS)
+  t.strictSame(alive(), [])
+  await broker.stop()
+})
+
+t.test('instant: after a few refreshes the mode is known, and a refresh costs one request', async t => {
+  const { alive, asked, clock, refresh, signIn, standing } = setUp({ mode: 'instant' })
+  await signIn()
+  let version = 1
+  const rotate = async (times: number) => {
+    for (let time = 0; time < times; time += 1) {
+      await refresh(version)
+      version += 1
+      await clock.advance(10_000)
+    }
+  }
+  await rotate(12)
+  const before = { ...asked }
+  await rotate(100)
+  const more = (operation: string) => (asked[operation] ?? 0) - (before[operation] ?? 0)
+  t.equal(more('refresh'), 100)
+  t.equal(more('revoke'), 0)
+  t.ok(more('present') <= 4, `${more('present')} looks whether the mode has changed`)
+  t.equal((await standing())?.leftovers, undefined)
+  t.equal(alive().length, 1)
+})
+
+t.test('a provider that changes to on_use is noticed', async t => {
+  const { alive, clock, options, refresh, signIn } = setUp({ mode: 'instant' })
+  await signIn()
+  let version = 1
+  const rotate = async (times: number) => {
+    for (let time = 0; time < times; time += 1) {
+      await refresh(version)
+      version += 1
+      await clock.advance(10_000)
+    }
+  }
+  await rotate(12)
+  options.mode = 'on_use'
+  await rotate(60)
+  const before = new Set(alive())
+  await rotate(5)
+  await clock.advance(MINUTE_MS)
+  const since = alive().filter(id => !before.has(id))
+  t.equal(since.length, 1, 'from then on no predecessor is left alive')
+})
+
+t.test('a resource that refuses every token does not look like the instant mode', async t => {
+  const { alive, clock, provider, refresh, signIn } = setUp({ mode: 'on_use' })
+  Object.assign(provider, { present: async () => ({ kind: 'ok', value: false }) })
+  await signIn()
+  for (let version = 1; version <= 30; version += 1) {
+    await refresh(version)
+    await clock.advance(10_000)
+  }
+  await clock.advance(MINUTE_MS)
+  t.equal(alive().length, 1, 'each predecessor is revoked')
+})
+
+t.test('a revocation that is refused for its pair ends by the refresh that follows, without an alarm', async t => {
+  const { broker, events, provider, remove, signIn } = setUp({ mode: 'instant' })
+  await signIn()
+  const unauthorized = { kind: 'refused', upstream: { status: 403, error: 'unauthorized_client' } } as const
+  Object.assign(provider, { revoke: async () => unauthorized, refresh: async () => rejected })
+  t.equal(await remove(), null)
+  t.equal(broker.trouble(), null)
+  t.notOk(events.some(({ type }) => type === 'client.refused'))
+})
