@@ -80,7 +80,9 @@ function signOut(reason) {
   stopAsking()
   clearSearch()
   clearEnded()
-  for (const id of ['counted', 'checks', 'urgent', 'totals', 'renewed', 'due', 'soonest', 'reasons']) refill(byId(id))
+  for (const id of ['counted', 'checks', 'urgent', 'totals', 'renewed', 'due', 'soonest', 'attention', 'reasons']) {
+    refill(byId(id))
+  }
   for (const id of ['caller', 'version', 'fetched', 'trouble', 'facts', 'timeline', 'grant-message', 'grant-name']) {
     refill(byId(id))
   }

@@ -3,7 +3,7 @@ import { barChart, sumOf } from './chart.js'
 import { byId, h, number, refill } from './dom.js'
 import { badge, grantTable, statusOf, timeOr } from './grants.js'
 import { duration, time } from './time.js'
-import { checkName, HEALTH, STATUSES, whyEnded } from './words.js'
+import { checkName, HEALTH, STATUSES, whyEnded, whyFailed } from './words.js'
 
 /** @import { Check, Grant, Overview, Tone } from './types.d.ts' */
 
@@ -15,6 +15,7 @@ export function showOverview(overview) {
   showTotals(overview)
   showCharts(overview)
   showSoonest(overview)
+  showAttention(overview)
   showEnded(overview)
 }
 
@@ -137,6 +138,28 @@ function showSoonest({ counted_at: countedAt, soonest }) {
     'Last error': (/** @type {Grant} */ { last_error: error }) => error?.code ?? 'none',
   }
   refill(byId('soonest'), grantTable(caption, soonest, columns))
+}
+
+/** @param {Overview} overview */
+function showAttention({ caller, counted_at: countedAt, needs_attention: attention }) {
+  if (attention === null) return refill(byId('attention'), countedAt === null ? uncounted() : byEarlierVersion())
+  const { count, grants } = attention
+  const summary =
+    count === 0
+      ? 'None: no grant has failed to be refreshed five times in a row.'
+      : `${number(count)} by the last count: their refresh has failed five times in a row or more. ${number(grants.length)} are shown${caller.narrowed ? ', of those that this key reaches' : ''}; grants that were refreshed since are left out. See GrantsNeedAttention in docs/metrics.md.`
+  const columns = {
+    Status: statusOf,
+    'Failures in a row': (/** @type {Grant} */ { last_error: error }) => number(error?.attempts ?? 0),
+    'Failed last': (/** @type {Grant} */ { last_error: error }) => timeOr(error?.at ?? null),
+    'Last error': (/** @type {Grant} */ { last_error: error }) => (error === null ? 'none' : whyFailed(error)),
+    'Tried again': (/** @type {Grant} */ grant) => timeOr(grant.refresh_due_at),
+  }
+  refill(
+    byId('attention'),
+    h('p', {}, summary),
+    grants.length === 0 ? null : grantTable('Grants whose refresh fails again and again', grants, columns),
+  )
 }
 
 /** @param {Overview} overview */

@@ -32,6 +32,7 @@ const CHECKS = {
   provider: 'HealthTap',
   client: 'Our credentials',
   audit: 'Audit stream',
+  output: 'Standard output',
   process: 'This gateway',
 }
 

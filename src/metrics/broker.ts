@@ -67,6 +67,11 @@ export function countedEvents(registers: Registry[]): Events {
     registers,
   })
   for (const cause of ['lost', 'provider']) ended.inc({ cause }, 0)
+  const attention = new Counter({
+    name: 'htgw_attention_events_total',
+    help: 'Times that the refresh of a grant had failed so often in a row that an operator has to look.',
+    registers,
+  })
   const revoked = new Counter({
     name: 'htgw_grants_revoked_total',
     help: 'Grants that were deleted, and whose end the provider has confirmed.',
@@ -112,6 +117,7 @@ export function countedEvents(registers: Registry[]): Events {
   const counted: Counted = {
     'grant.stored': ({ origin }) => stored.inc({ origin }),
     'grant.ended': ({ afterDoubt }) => ended.inc({ cause: afterDoubt ? 'lost' : 'provider' }),
+    'grant.needs_attention': () => attention.inc(),
     'grant.revoked': () => revoked.inc(),
     'grant.restored': () => restored.inc(),
     'pair.discarded': ({ because }) => because === 'rotated_twice' && doubled.inc(),

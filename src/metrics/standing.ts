@@ -7,6 +7,7 @@ import type { Counted } from '../broker/survey.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { Backlog } from '../ports/inventory.ts'
 import type { Journal } from '../ports/journal.ts'
+import type { OutputState } from '../ports/output.ts'
 import type { Stores } from '../ports/store.ts'
 import { gaugeOf, gaugesOf } from './gauge.ts'
 import { nowAndThen } from './now-and-then.ts'
@@ -17,6 +18,7 @@ export interface Sources {
   readonly census: Pick<Counting, 'latest'>
   readonly journal: Pick<Journal, 'prepare' | 'count'>
   readonly audit: Pick<AuditLog, 'trouble' | 'lost'>
+  readonly output: OutputState
   /** What keeps us from asking the provider; null: nothing. */
   readonly trouble: () => Trouble | null
 }
@@ -44,7 +46,7 @@ export interface Standing {
 }
 
 export function standingMetrics(registers: Registry[], sources: Sources): Standing {
-  const { audit, census, clock, inventory, journal } = sources
+  const { audit, census, clock, inventory, journal, output } = sources
   let store: StoreFigures | null = null
   let written: JournalFigures | null = null
   let isJournalSilent = false
@@ -83,6 +85,12 @@ export function standingMetrics(registers: Registry[], sources: Sources): Standi
     registers,
     label: 'within_seconds',
     values: () => store?.counts?.lapsing ?? null,
+  })
+  gaugeOf({
+    name: 'htgw_grants_needing_attention',
+    help: 'Grants whose refresh has failed five times in a row or more, as counted last; the same from each replica. Absent: not known just now.',
+    registers,
+    value: () => store?.counts?.survey?.attention?.count ?? null,
   })
   gaugeOf({
     name: 'htgw_grants_counted_timestamp_seconds',
@@ -137,6 +145,25 @@ export function standingMetrics(registers: Registry[], sources: Sources): Standi
     collect() {
       this.reset()
       this.inc(audit.lost())
+    },
+  })
+
+  gaugeOf({
+    name: 'htgw_output_writable',
+    help: 'Whether standard output takes lines. 0: its reader takes nothing or too little, or it cannot be written.',
+    registers,
+    value: () => (output.trouble() === null ? 1 : 0),
+  })
+  new Counter({
+    name: 'htgw_output_lines_dropped_total',
+    help: 'Lines for standard output that were dropped because it took too few of them, by kind: log; audit, where AUDIT_LOG is standard output.',
+    labelNames: ['kind'],
+    registers,
+    collect() {
+      this.reset()
+      const { log, audit: audited } = output.dropped()
+      this.inc({ kind: 'log' }, log)
+      this.inc({ kind: 'audit' }, audited)
     },
   })
 

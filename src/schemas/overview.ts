@@ -48,6 +48,17 @@ export const Overview = Type.Object(
       ),
       'The grants whose status is `reauthorization_required`, by why. Who they are: `GET /v1/grants?status=reauthorization_required`. null as `renewed`.',
     ),
+    needs_attention: orNull(
+      Type.Object({
+        count: Type.Integer({ minimum: 0, description: 'How many there are, by the last count.' }),
+        grants: Type.Array(ref(Grant), {
+          maxItems: 20,
+          description:
+            'Some of them, as they stand now. Grants that were refreshed since the count are left out. A narrowed caller sees only its own.',
+        }),
+      }),
+      'Grants whose refresh has failed five times in a row or more. They are tried again, but an operator has to look: `last_error` says what HealthTap answers. null as `renewed`.',
+    ),
     backlog: Type.Object(
       {
         due: Count,

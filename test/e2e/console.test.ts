@@ -1,7 +1,11 @@
 /** The operators' console: what it shows is what the API says, what it does is done, and no secret gets into the page. */
 import t from 'tap'
+import { encryptionKeys } from '../../src/settings/forms.ts'
+import { systemClock } from '../../src/system/clock.ts'
+import { openRedisStores } from '../contract/redis-stores.ts'
 import { launchBrowser } from '../support/browser.ts'
 import { HOSTILE, LONG, overviewOf, startConsole } from '../support/console.ts'
+import { knownGrant } from '../support/key-drill.ts'
 import { until } from '../support/process.ts'
 import { startRedis } from '../support/redis.ts'
 
@@ -69,7 +73,7 @@ t.test('totals, charts and lists are what the API says', async t => {
     told.soonest.map(({ guid }: { guid: string }) => guid),
   )
   t.equal(soonest.length, 5)
-  t.strictSame(await page.locator('#checks .badge').allTextContents(), Array(5).fill('✓works'))
+  t.strictSame(await page.locator('#checks .badge').allTextContents(), Array(6).fill('✓works'))
   await page.getByText('30 HealthTap refused the refresh token at the first try').waitFor()
 
   await page.getByRole('button', { name: 'Show who they are' }).click()
@@ -237,4 +241,40 @@ t.test('a caller that is narrowed sees its own alone', async t => {
   await page.keyboard.press('Enter')
   await page.getByText(`may not reach the guid ${guids.bob}`).waitFor()
   t.notMatch(await page.content(), HOSTILE)
+})
+
+t.test('grants that need attention: how many, which, and why', async t => {
+  const first = await world.open()
+  await first.signIn()
+  await first.page.getByText('None: no grant has failed to be refreshed five times in a row.').waitFor()
+
+  const stores = openRedisStores(redis, systemClock, {
+    prefix: world.environment.REDIS_PREFIX ?? '',
+    keys: encryptionKeys(world.environment.ENCRYPTION_KEYS ?? ''),
+  })
+  t.teardown(() => stores.close())
+  const nowMs = Date.now()
+  for (const [guid, attempts, username] of [
+    ['failing-ada', 12, HOSTILE],
+    ['failing-bob', 5, null],
+    ['calm', 4, null],
+  ] as const) {
+    const lastError = { code: 'provider_response_invalid' as const, atMs: nowMs - 60_000, attempts }
+    await stores.grants.write(guid, 0, { ...knownGrant(guid, nowMs), username, lastError })
+  }
+  await world.recount()
+  const { page, signIn, complaints, findings } = await world.open()
+  await signIn()
+  const section = page.getByRole('region', { name: 'Need attention' })
+  await section.getByText('2 by the last count').waitFor()
+  const guidsShown = await section.locator('tbody a').evaluateAll(links => links.map(link => link.title))
+  t.strictSame(guidsShown.sort(), ['failing-ada', 'failing-bob'])
+  await section.getByText('HealthTap gave an answer that cannot be used.').first().waitFor()
+  t.strictSame(await section.locator('tbody tr', { hasText: 'failing-ada' }).locator('td').nth(1).textContent(), '12')
+  t.equal(await page.evaluate('window.ran'), undefined, 'no name is run as markup')
+  if (process.env.SCREENSHOT !== undefined) await page.screenshot({ path: process.env.SCREENSHOT, fullPage: true })
+  await section.getByRole('link', { name: 'failing-bob' }).click()
+  await page.getByRole('heading', { name: 'Grant of failing-bob' }).waitFor()
+  t.strictSame(await findings(), [])
+  t.strictSame(complaints, [])
 })

@@ -21,6 +21,7 @@ import { startCluster, startSentinels } from '../support/redis-deployments.ts'
 import { startStack } from '../support/stack.ts'
 import { startProxy } from '../support/tcp-proxy.ts'
 
+const ACCEPTED = '{"access_token":"a","refresh_token":"b","token_type":"bearer"}'
 const DURABLE = ['--appendonly', 'yes']
 const redis = await startRedis({ args: DURABLE })
 t.teardown(() => redis.stop())
@@ -206,6 +207,35 @@ t.test('records that these keys do not open', async t => {
   ])
 })
 
+t.test('grants whose refresh fails again and again are named', async t => {
+  const { environment } = await deploymentOf(t)
+  const attention = async () => (await run(environment)).of('grants needing attention')
+  t.strictSame(await attention(), ['ok none of 0 grants'])
+  const stores = openRedisStores(redis, systemClock, {
+    prefix: environment.REDIS_PREFIX ?? '',
+    keys: encryptionKeys(environment.ENCRYPTION_KEYS ?? ''),
+  })
+  t.teardown(() => stores.close())
+  const write = (guid: string, attempts: number, more = {}) => {
+    const lastError = { code: 'provider_response_invalid' as const, atMs: Date.now(), attempts }
+    return stores.grants.write(guid, 0, { ...knownGrant(guid, Date.now()), lastError, status: 'active', ...more })
+  }
+  await write('calm', 4)
+  t.strictSame(await attention(), ['ok none of 1 grant'])
+  await write('ada', 12, { lastRefreshedAtMs: Date.UTC(2026, 10, 23, 17, 20) })
+  t.strictSame(await attention(), [
+    'warning ada (provider_response_invalid, 12 failures in a row, last refreshed 2026-11-23T17:20:00Z): see GrantsNeedAttention in docs/metrics.md',
+  ])
+  for (let index = 0; index < 6; index += 1) await write(`bob-${index}`, 5, { lastRefreshedAtMs: null })
+  const [line = ''] = await attention()
+  t.match(line, /^warning ada \(.*never refreshed\), 2 more: see GrantsNeedAttention/)
+  t.equal(line.match(/bob-/g)?.length, 4)
+  const { exitCode } = await run(environment)
+  t.equal(exitCode, 0, 'a warning is no failure')
+  const away = await run({ ...environment, REDIS_URL: `redis://127.0.0.1:${await freePort()}` })
+  t.strictSame(away.of('grants needing attention'), [], 'the line redis reachable says why')
+})
+
 t.test('users of Redis who may not do everything', async t => {
   const { environment } = await deploymentOf(t)
   const server = await serverOf(t, DURABLE)
@@ -326,6 +356,53 @@ t.test('the provider: away, broken, no HealthTap, or not taking our credentials'
     /^warning HEALTHTAP_APP_SECRET is refused, HEALTHTAP_APP_SECRET_NEXT is accepted/,
   ])
   t.match(await secrets(good, good), [/^warning accepted; HEALTHTAP_APP_SECRET_NEXT is the same/])
+})
+
+t.test('the password grant: asked for only where the setting has it', async t => {
+  const { environment, sandbox } = await deploymentOf(t)
+  const settings = (body: object) => sandbox.sendJson('/sandbox/settings', body, {}, 'PUT')
+  const asked = async () => (await sandbox.counts()).totals.password
+  const look = (more: Environment = {}) => run({ ...environment, HEALTHTAP_PASSWORD_GRANT: 'true', ...more })
+  const line = async (more: Environment = {}) => (await look(more)).of('password grant')
+
+  t.strictSame(await line({ HEALTHTAP_PASSWORD_GRANT: 'false' }), [])
+  t.strictSame((await run(environment)).of('password grant'), [], 'which is the default')
+  t.equal(await asked(), undefined, 'no request was made')
+
+  const off = await look()
+  t.equal(off.exitCode, 1)
+  t.strictSame(off.of('password grant'), [
+    'failed HealthTap does not offer it: ask HealthTap to enable it for this app, or set HEALTHTAP_PASSWORD_GRANT to false',
+  ])
+  await settings({ password_grant: true })
+  const on = await look()
+  t.strictSame([on.exitCode, on.of('password grant')], [0, ['ok offered']])
+  t.strictSame(await asked(), { unsupported_grant_type: 1, invalid_grant: 1 })
+
+  const refused = [
+    'failed refused: check HEALTHTAP_APP_ID and HEALTHTAP_APP_SECRET',
+    'unknown cannot be seen while our credentials are refused: see provider credentials',
+  ]
+  const wrong = await look({ HEALTHTAP_APP_SECRET: 'wrong' })
+  t.strictSame([...wrong.of('provider credentials'), ...wrong.of('password grant')], refused)
+  const next = { HEALTHTAP_APP_SECRET: 'old', HEALTHTAP_APP_SECRET_NEXT: sandbox.options.appSecret }
+  t.strictSame(await line(next), ['ok offered'], 'either secret will do')
+
+  const password = { operation: 'password', kind: 'status_before' } as const
+  await sandbox.addFault({ ...password, status: 400, body: '{"error":"unauthorized_client"}', times: 1 })
+  t.match(await line(), [/^failed HealthTap does not offer it to this app: ask HealthTap/])
+  await sandbox.addFault({ ...password, status: 503, times: 1 })
+  t.strictSame(await line(), [
+    'unknown cannot be seen (answers 503): mend what the other provider lines say, then run doctor again',
+  ])
+  await sandbox.addFault({ ...password, status: 400, body: '{"error":"invalid_scope"}', times: 1 })
+  t.match(await line(), [/^unknown cannot be seen \(answers 400 invalid_scope\)/])
+  await sandbox.addFault({ ...password, status: 200, body: ACCEPTED, times: 1 })
+  t.match(await line(), [/^failed a made-up user and password are accepted/])
+
+  const away = await look({ HEALTHTAP_API_URL: `http://127.0.0.1:${await freePort()}` })
+  t.match(away.of('provider reachable'), [/^failed no answer/])
+  t.match(away.of('password grant'), [/^unknown cannot be seen \(no answer\)/])
 })
 
 t.test('as a command: exit 0, 1 and 2', async t => {

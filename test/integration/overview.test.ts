@@ -45,6 +45,7 @@ t.test('where nobody has counted, and where a replica of an earlier version has'
     due: null,
     soonest: null,
     needs_reauthorization: null,
+    needs_attention: null,
     backlog: { due: 0, oldest_age_seconds: 0 },
     version: VERSION,
   }
@@ -83,7 +84,7 @@ t.test('what was counted, and how the soonest stand now', async t => {
       narrowed: false,
       permissions: ['authorize', 'provision', 'token:read', 'token:refresh', 'grant:read', 'grant:write'],
     },
-    checks: ['store', 'provider', 'client', 'audit', 'process'].map(name => ({ name, status: 'ok' })),
+    checks: ['store', 'provider', 'client', 'audit', 'output', 'process'].map(name => ({ name, status: 'ok' })),
   })
   const guidsOf = ({ soonest }: { soonest: { guid: string }[] }) => soonest.map(({ guid }) => guid)
   t.equal(told.soonest.length, 20)
@@ -133,4 +134,30 @@ t.test('a record that does not open is left out, and a store that is away is tol
   }
   const answer = await send('GET', '/v1/overview', undefined, allKey)
   t.match([answer.statusCode, answer.json()], [503, { code: 'store_unavailable' }])
+})
+
+t.test('grants that need attention: how many, and which, as they stand now', async t => {
+  const { clock, overview, put, ofAda } = await start(t)
+  const failing = (attempts: number): Partial<Grant> => ({
+    lastError: { code: 'provider_response_invalid', atMs: clock.now(), attempts },
+  })
+  for (let index = 0; index < 25; index += 1) await put(`failing-${index}`, 100, 80, failing(5))
+  await put('ada', 100, 80, { ...failing(7), status: 'in_doubt' })
+  await put('calm', 100, 80, failing(4))
+  await put('ended', 100, null, { ...failing(9), status: 'reauthorization_required' })
+  await clock.advance(COUNT_EVERY_MS + 1_000)
+  const { needs_attention: told } = await overview()
+  t.equal(told.count, 26)
+  t.equal(told.grants.length, 20)
+  for (const grant of told.grants) t.match(grant, { guid: /^(failing-|ada)/, last_error: { attempts: /[57]/ } })
+  t.match((await overview(ofAda)).needs_attention, {
+    count: 26,
+    grants: [{ guid: 'ada', status: 'in_doubt', last_error: { code: 'provider_response_invalid', attempts: 7 } }],
+  })
+  t.equal((await overview(ofAda)).needs_attention.grants.length, 1, 'a narrowed caller sees only its own')
+
+  await put('ada', 120, 100)
+  t.strictSame((await overview(ofAda)).needs_attention, { count: 26, grants: [] }, 'it was refreshed since the count')
+  await clock.advance(COUNT_EVERY_MS + 16_000)
+  t.strictSame((await overview(ofAda)).needs_attention, { count: 25, grants: [] })
 })

@@ -36,6 +36,8 @@ export interface ConsoleWorld extends Stack {
   client(): GatewayClient
   /** Another in its place. */
   restart(settings?: Record<string, string>): Promise<void>
+  /** Another in its place, which counts the grants anew. */
+  recount(): Promise<void>
   /** The page, and nobody has signed in. */
   open(options?: BrowserContextOptions): Promise<Opened>
 }
@@ -97,6 +99,12 @@ export async function startConsole(t: Test, browser: Browser, redis: RedisServer
     async restart(settings = {}) {
       await running.close()
       running = await start(settings)
+    },
+    async recount() {
+      await running.close()
+      await forgetCensus(redis, stack.environment.REDIS_PREFIX ?? '')
+      running = await start({})
+      await until(async () => (await overviewOf(running)).counted_at !== null)
     },
     open: options => openPage(t, browser, running.url, canaries, options),
   }

@@ -22,7 +22,7 @@ export function named(name: string, lines: readonly Line[], otherwise: Line): re
 }
 
 const MARKS: Readonly<Record<CheckStatus, string>> = { ok: 'ok  ', warning: 'WARN', failed: 'FAIL', unknown: '?   ' }
-const NAME_WIDTH = 22
+const NAME_WIDTH = 24
 
 export function formatCheck({ name, status, text }: Check): string {
   return `${MARKS[status]}  ${name.padEnd(NAME_WIDTH)} ${text}`

@@ -1,7 +1,9 @@
+import { randomBytes } from 'node:crypto'
 import { request } from 'undici'
 import type { ServeConfig } from '../../config.ts'
-import type { Secret } from '../../ports/secret.ts'
-import { createHealthTap } from '../../provider/healthtap.ts'
+import type { Failure } from '../../ports/provider.ts'
+import { Secret } from '../../ports/secret.ts'
+import { createHealthTap, type HealthTap } from '../../provider/healthtap.ts'
 import { reasonOf } from '../reason.ts'
 import { type Check, failed, named, ok, unknown, warning } from './check.ts'
 import { clockLine } from './clock.ts'
@@ -9,18 +11,19 @@ import { clockLine } from './clock.ts'
 /** `Date` has whole seconds, and may be as old as a proxy on the way lets it be. */
 const DATE_IS_GOOD_TO_MS = 1_000
 
-type Outcome = Awaited<ReturnType<ReturnType<typeof createHealthTap>['probe']>>['kind']
+type Outcome = Awaited<ReturnType<HealthTap['probe']>>['kind']
 
-/** HealthTap: whether it is there, takes our credentials, and shares our time. A made-up code is exchanged: nobody's is spent. */
+/** HealthTap: whether it is there, takes our credentials, shares our time, and offers the grants we use. What it is asked for is made up: nobody's is spent. */
 export async function providerChecks(config: ServeConfig, now: () => number): Promise<readonly Check[]> {
   const tokenEndpoint = `${config.apiUrl.replace(/\/+$/, '')}/oauth/token`
   // At once: each of them may have to wait for its deadline.
-  const [met, ...pages] = await Promise.all([
+  const [met, ...rest] = await Promise.all([
     meet(tokenEndpoint, config, now),
+    passwordGrantChecks(config),
     pageChecks(config, now),
     identityChecks(config, now),
   ])
-  const others = pages.flat()
+  const others = rest.flat()
   if (typeof met === 'string') {
     const text = `no answer (${met}): check HEALTHTAP_API_URL, the network, and any proxy on the way`
     return [...named('provider reachable', [failed(text)], ok('')), ...others]
@@ -94,20 +97,46 @@ function credentialLines(first: Outcome, next: Outcome | null, isSame: boolean) 
 }
 
 async function probe(config: ServeConfig, appSecret: Secret): Promise<Outcome> {
+  const { kind } = await asking({ ...config, appSecret, appSecretNext: null }, healthTap => healthTap.probe())
+  return kind
+}
+
+async function asking<T>(config: ServeConfig, work: (healthTap: HealthTap) => Promise<T>): Promise<T> {
   const [redirectUri = ''] = config.redirectUris
-  const healthTap = createHealthTap({
-    ...config,
-    appSecret,
-    appSecretNext: null,
-    redirectUri,
-    timeoutMs: config.providerTimeoutMs,
-    connections: 1,
-  })
+  const healthTap = createHealthTap({ ...config, redirectUri, timeoutMs: config.providerTimeoutMs, connections: 1 })
   try {
-    return (await healthTap.probe()).kind
+    return await work(healthTap)
   } finally {
     await healthTap.close()
   }
+}
+
+/** Where the setting asks for it: whether HealthTap has the password grant. Its default is not to have it. */
+async function passwordGrantChecks(config: ServeConfig): Promise<readonly Check[]> {
+  if (!config.passwordGrant) return []
+  // No user has this name: HealthTap says `invalid_grant`, or before that it says that there is no such flow.
+  const username = `healthtap-gateway-doctor-${randomBytes(32).toString('hex')}`
+  const password = new Secret(randomBytes(32).toString('hex'))
+  const outcome = await asking(config, healthTap => healthTap.authenticate({ username, password }))
+  if (outcome.kind === 'rejected') return named('password grant', [], ok('offered'))
+  if (outcome.kind === 'ok') {
+    const text = 'a made-up user and password are accepted, which no HealthTap does: check HEALTHTAP_API_URL'
+    return named('password grant', [failed(text)], ok(''))
+  }
+  return named('password grant', [passwordGrantLine(outcome)], ok(''))
+}
+
+function passwordGrantLine({ kind, upstream }: Failure) {
+  const { error, status } = upstream
+  const remedy = 'ask HealthTap to enable it for this app, or set HEALTHTAP_PASSWORD_GRANT to false'
+  if (error === 'unsupported_grant_type') return failed(`HealthTap does not offer it: ${remedy}`)
+  // RFC 6749, section 5.2: the credentials are right, and this app may not use this flow.
+  if (error === 'unauthorized_client') return failed(`HealthTap does not offer it to this app: ${remedy}`)
+  if (kind === 'client_refused') {
+    return unknown('cannot be seen while our credentials are refused: see provider credentials')
+  }
+  const answer = status === undefined ? 'no answer' : `answers ${status}${error === undefined ? '' : ` ${error}`}`
+  return unknown(`cannot be seen (${answer}): mend what the other provider lines say, then run doctor again`)
 }
 
 /** Browsers go there, this machine need not be able to. */

@@ -8,6 +8,7 @@ import { clusterState, connectedGateways, type ServerFacts, serverFacts } from '
 import { createSealer } from '../../store/sealing.ts'
 import { createStoredForm } from '../../store/stored-form.ts'
 import { reasonOf } from '../reason.ts'
+import { ATTENTION, attentionChecks } from './attention.ts'
 import { type Check, failed, named, ok, unknown, warning } from './check.ts'
 import { clockLine } from './clock.ts'
 import { recordLines } from './keys.ts'
@@ -86,6 +87,7 @@ function sections(
       const sample = await sampleRecords({ client, keys, form }, SAMPLED)
       return named('redis records', recordLines(sample, config.encryptionKeys), ok(opened(sample.opened)))
     }),
+    section(ATTENTION, () => attentionChecks(client, keys)),
   ]
 }
 
