@@ -1,4 +1,4 @@
-/** What somebody might get wrong in the engine. `find` stands once in `file`. */
+/** What a change of the engine might get wrong. `find` stands once in `file`. */
 export interface Mutant {
   readonly name: string
   readonly file: string
@@ -10,6 +10,11 @@ const GRANT = 'src/broker/grant.ts'
 const RENEWAL = 'src/broker/renewal.ts'
 const TOKENS = 'src/broker/tokens.ts'
 const SIGHTINGS = 'src/store/sightings.ts'
+const GRANTS = 'src/broker/grants.ts'
+const LEFTOVERS = 'src/broker/leftovers.ts'
+const PROVISIONING = 'src/broker/provisioning.ts'
+const EXCHANGE = 'src/broker/exchange.ts'
+const REVOCATION = 'src/broker/revocation.ts'
 
 export const mutants: readonly Mutant[] = [
   {
@@ -81,8 +86,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'a grant is ended although somebody else may still bring its pair',
     file: RENEWAL,
-    find: 'const definite = isRejected && (base.doubtUntilMs === null || base.doubtUntilMs <= nowMs)',
-    replace: 'const definite = isRejected',
+    find: 'return doubtUntilMs === null || doubtUntilMs <= clock.now()',
+    replace: 'return doubtUntilMs === doubtUntilMs',
   },
   {
     name: 'the request is sent however long ago the lease was taken',
@@ -123,8 +128,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'a token is served without a look at its expiry',
     file: TOKENS,
-    find: 'if (lifeLeftMs(grant) < neededMs(grant, wishedTtlMs)) return',
-    replace: 'if (lifeLeftMs(grant) < -1e9) return',
+    find: "if (grant.status === 'reauthorization_required' || lifeLeftMs(grant) < neededMs(grant, wishedTtlMs))",
+    replace: "if (grant.status === 'reauthorization_required' || lifeLeftMs(grant) < -1e9)",
   },
   {
     name: 'a grant that is being revoked is served',
@@ -153,7 +158,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'an ended attempt leaves the grant without a next try',
     file: GRANT,
-    find: '    dueAtMs: failure.retryAtMs,\n',
+    find: '    dueAtMs: dueUnlessEnded(grant, failure.retryAtMs),\n',
     replace: '    dueAtMs: null,\n',
   },
   {
@@ -191,5 +196,151 @@ export const mutants: readonly Mutant[] = [
     file: SIGHTINGS,
     find: "return attempt === null && (status === 'active' || status === 'in_doubt')",
     replace: "return attempt === attempt && (status === 'active' || status === 'in_doubt')",
+  },
+  {
+    name: 'import: the pair that stands is a new version',
+    file: GRANTS,
+    find: "if (isTheSame && by.origin !== 'authorization_code') {",
+    replace: "if (isTheSame && by.origin === 'authorization_code') {",
+  },
+  {
+    name: 'import: a pair that is being deleted calls the deletion off',
+    file: GRANTS,
+    find: "if (isTheSame && by.origin !== 'authorization_code') {",
+    replace: "if (isTheSame && current.status !== 'revoking' && by.origin !== 'authorization_code') {",
+  },
+  {
+    name: 'retired pairs: a retired pair is stored',
+    file: GRANTS,
+    find: 'return mayBeOld ? { retires, unlessRetired: own } : { retires }',
+    replace: 'return mayBeOld ? { retires } : { retires }',
+  },
+  {
+    name: 'retired pairs: a later authorization retires none',
+    file: GRANTS,
+    find: 'return mayBeOld ? { retires, unlessRetired: own } : { retires }',
+    replace: 'return mayBeOld ? { retires: [], unlessRetired: own } : { retires: [] }',
+  },
+  {
+    name: 'retired pairs: a deletion retires none',
+    file: REVOCATION,
+    find: '{ retires: importableFingerprints(grant) }',
+    replace: '{ retires: importableFingerprints(grant).slice(2) }',
+  },
+  {
+    name: 'leftovers: a refresh leaves no predecessor behind',
+    file: LEFTOVERS,
+    find: "keepsPredecessor: () => mode !== 'instant',",
+    replace: 'keepsPredecessor: () => false,',
+  },
+  {
+    name: 'leftovers: a replaced pair is not one',
+    file: GRANT,
+    find: "const replaced = current.status === 'reauthorization_required' ? [] : [leftoverOf(current, null)]",
+    replace: 'const replaced: Leftover[] = []',
+  },
+  {
+    name: 'leftovers: a deletion does not end them',
+    file: REVOCATION,
+    find: '      if (grant.leftovers !== undefined) {\n',
+    replace: '      if (grant.leftovers?.length === -1) {\n',
+  },
+  {
+    name: 'leftovers: one observation makes the mode certain',
+    file: LEFTOVERS,
+    find: 'if (deadInARow < OBSERVATIONS) return\n',
+    replace: '',
+  },
+  {
+    name: 'leftovers: a predecessor is ended by the use of whichever pair stands',
+    file: LEFTOVERS,
+    find: 'const use = successor === null ? null : await ending.use(successor)',
+    replace: "const use = successor === null ? null : 'accepted'",
+  },
+  {
+    name: 'leftovers: they are never ended in the background',
+    file: LEFTOVERS,
+    find: 'if (!context.closing.aborted) void track(pursue(guid))',
+    replace: 'if (context.closing.aborted) void track(pursue(guid))',
+  },
+  {
+    name: 'a pair that came too late for its person is not given back',
+    file: GRANTS,
+    find: '    discards.discard(by.guid, pair, accessTokenExpiresAtMs)\n',
+    replace: '    void accessTokenExpiresAtMs\n',
+  },
+  {
+    name: 'the pair that a client reported is answered again',
+    file: TOKENS,
+    find: 'isAlive(candidate) && candidate.version !== version',
+    replace: 'isAlive(candidate) && candidate.version !== -version',
+  },
+  {
+    name: 'exchange: a code is sent again when its answer was lost',
+    file: EXCHANGE,
+    find: "if (failure.kind === 'unknown') return await turnedAway(attempt, problem)\n",
+    replace: '',
+  },
+  {
+    name: 'exchange: a code counts as spent although the provider never got it',
+    file: EXCHANGE,
+    find: "if (failure.kind === 'unknown') return await turnedAway(attempt, problem)",
+    replace:
+      "if (failure.kind === 'unknown' || failure.kind === 'unavailable') return await turnedAway(attempt, problem)",
+  },
+  {
+    name: 'exchange: each replica sends the code',
+    file: EXCHANGE,
+    find: 'if (known === null || isUnused(known, key)) {',
+    replace: "if (known === null || known.status === 'under_way') {",
+  },
+  {
+    name: 'provisioning: a user in doubt counts as taken',
+    file: PROVISIONING,
+    find: 'const isDoubtful = !isTaken && (mine.inDoubt || failure.kind === ',
+    replace: 'const isDoubtful = !isTaken && (mine.inDoubt !== mine.inDoubt || failure.kind === ',
+  },
+  {
+    name: 'provisioning: each try in doubt has a password of its own',
+    file: PROVISIONING,
+    find: "if (known.status === 'in_doubt') return { ...mine, password: known.password, inDoubt: true }",
+    replace:
+      "if (known.status === 'in_doubt') return { ...mine, password: new Secret(random.token(PASSWORD_BYTES)), inDoubt: true }",
+  },
+  {
+    name: 'provisioning: each replica makes the user',
+    file: PROVISIONING,
+    find: 'return known.leaseUntilMs <= clock.now() ?',
+    replace: 'return known.leaseUntilMs > 0 ?',
+  },
+  {
+    name: 'provisioning: a doubt is not settled by the password',
+    file: PROVISIONING,
+    find: 'if (!client.passwordGrant || !isDoubtful) return made',
+    replace: 'if (isDoubtful || !isDoubtful) return made',
+  },
+  {
+    name: 'provisioning: a name outlives the grant of its user',
+    file: PROVISIONING,
+    find: 'if ((await grants.find(known.guid)) !== null) {',
+    replace: "if (known.guid !== '') {",
+  },
+  {
+    name: 'the password grant is never asked for',
+    file: RENEWAL,
+    find: "const isOver = outcome.kind === 'rejected' && isDefinite(begun.record) && mayRestore(begun.record)",
+    replace: "const isOver = outcome.kind === 'conflict' && mayRestore(begun.record)",
+  },
+  {
+    name: 'a failure of the password grant ends the grant',
+    file: RENEWAL,
+    find: "const isOver = outcome.kind === 'rejected' || outcome.kind === 'refused' || outcome.kind === 'conflict'",
+    replace: 'const isOver = true',
+  },
+  {
+    name: 'a token that seems to be issued from now on is answered',
+    file: 'src/broker/policy.ts',
+    find: 'if (nowMs < issuedAtMs - CLOCKS_DIFFER_BY_MS) return 0\n',
+    replace: '',
   },
 ]

@@ -4,17 +4,15 @@
  */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type Mutant, mutants } from './mutants.ts'
+import { withCopy } from './mutated-copy.ts'
 
 const SEEDS = 3_000
 const NEEDED = ['src', 'test/simulation', 'test/support', 'scripts/simulate.ts', 'package.json', 'tsconfig.json']
 const AT_ONCE = 2
 
 const { values } = parseArgs({ options: { only: { type: 'string', default: '' } } })
-const root = join(import.meta.dirname, '..')
 const chosen = mutants.filter(mutant => mutant.name.includes(values.only))
 const queue = [...chosen]
 let survivors = 0
@@ -38,30 +36,13 @@ async function work(): Promise<void> {
 
 /** The violation that gave it away; null: none in all seeds. */
 async function simulate(mutant: Mutant | null): Promise<string | null> {
-  // Inside the project, so that its packages are found.
-  const copy = await mkdtemp(join(root, '.mutant-'))
-  try {
-    for (const part of NEEDED) await cp(join(root, part), join(copy, part), { recursive: true })
-    if (mutant !== null) await mutate(copy, mutant)
+  return await withCopy(NEEDED, mutant === null ? [] : [mutant], async copy => {
     const output = await run(copy)
     const violation = /^VIOLATION at (seed \d+: .*)$/m.exec(output)?.[1]
     if (violation !== undefined) return violation
     if (output.includes('"total"')) return null
     throw new Error(`${mutant?.name ?? 'the engine as it is'}: the simulation did not run:\n${output.slice(-2_000)}`)
-  } finally {
-    await rm(copy, { recursive: true, force: true })
-  }
-}
-
-async function mutate(copy: string, { name, file, find, replace }: Mutant): Promise<void> {
-  const path = join(copy, file)
-  const text = await readFile(path, 'utf8')
-  const times = text.split(find).length - 1
-  if (times !== 1) throw new Error(`${name}: stands ${times} times in ${file}, and should once: ${find}`)
-  await writeFile(
-    path,
-    text.replace(find, () => replace),
-  )
+  })
 }
 
 async function run(copy: string): Promise<string> {

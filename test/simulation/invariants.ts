@@ -8,19 +8,33 @@ import { Violation, type World } from './world.ts'
 
 /** How wrong a replica's clock may go, both ways, and requests take. */
 const CLOCK_TOLERANCE_MS = 1_000
+/** A pair that seems to be issued later than this from now shows that the clock was set back. */
+const MOST_AHEAD_MS = 5_000
+/** A clock that was set back makes what was seen before look younger for no longer than it stays wrong. */
+const LONGEST_BACK_MS = 40_000
 /** From the write until each replica has heard of it, where nothing is wrong. */
 const WORD_TAKES_MS = 5
+
+export interface Since {
+  readonly step: number
+  readonly atMs: number
+  /** Whether the call made the grant. It is answered what stands then, even if that cannot be refreshed just now. */
+  readonly isNew?: boolean
+}
 
 /** At the moment at which a token is answered to a call that began at step `since`. */
 export async function checkAnswer(
   world: World,
+  replica: Replica,
   guid: string,
   grant: Grant,
-  { step: since, atMs: sinceMs }: { readonly step: number; readonly atMs: number },
+  { step: since, atMs: sinceMs, isNew = false }: Since,
 ): Promise<void> {
   const row = world.rowOf(grant)
   if (row.guid !== guid) throw new Violation(`${guid} was answered the token of ${row.guid}`)
-  const toleranceMs = 'clockJump' in world.plan.disasters ? CLOCK_TOLERANCE_MS : 0
+  const toleranceMs =
+    ('clockJump' in world.plan.disasters ? CLOCK_TOLERANCE_MS : 0) +
+    believedLongerMs(replica, grant, row, isNew || wasSetBackSince(replica, sinceMs))
   if (row.expiresAtMs <= world.schedule.nowMs - toleranceMs)
     throw new Violation(`an expired token of ${guid} was answered, ${world.schedule.nowMs - row.expiresAtMs} ms late`)
 
@@ -35,13 +49,37 @@ export async function checkAnswer(
   if (stay === undefined) throw new Violation(`a token of ${guid} was answered that never stood in the store`)
   if (stay.until < since && stay.untilMs < sinceMs - rememberedMs)
     throw new Violation(`a replaced token of ${guid} was answered`)
+  const refusedAt = world.refused.get(row)
+  if (refusedAt !== undefined && refusedAt.step < since && refusedAt.atMs < sinceMs - rememberedMs)
+    throw new Violation(`${guid} was answered pair ${row.id}, which had been reported as refused`)
   await checkAlive(world, guid, row)
+}
+
+/**
+ * By how much a replica whose clock was set back takes the pair to live longer than it does. The moment of issue alone can tell
+ * it: a pair that seems to be issued later than `MOST_AHEAD_MS` from now is not to be answered.
+ */
+function believedLongerMs(replica: Replica, grant: Grant, row: Row, isExcused: boolean): number {
+  const { world } = replica
+  if (!('clockBack' in world.plan.disasters)) return 0
+  // A wrong clock takes the new authorization for an older one. What stands is answered, even if it cannot be refreshed just now.
+  if (isExcused) return Number.POSITIVE_INFINITY
+  const nowMs = replica.nowMs()
+  if (grant.issuedAtMs > nowMs + MOST_AHEAD_MS)
+    throw new Violation(`pair ${row.id} was answered, and seems to be issued ${grant.issuedAtMs - nowMs} ms from now`)
+  return Math.max(0, grant.accessTokenExpiresAtMs - row.expiresAtMs - nowMs + world.schedule.nowMs)
+}
+
+/** Whether the clock was set back while the call was under way: the token may have been looked at before. */
+function wasSetBackSince(replica: Replica, sinceMs: number): boolean {
+  return Math.max(replica.setBackAtMs, replica.world.setBackAtMs) >= sinceMs
 }
 
 /** How long after a write by somebody else a replica may go on answering what it has seen before. */
 function longestMemoryMs(world: World): number {
   if (isQuiet(world.plan)) return WORD_TAKES_MS
-  return SIGHTING_LASTS_MS + ('clockJump' in world.plan.disasters ? CLOCK_TOLERANCE_MS : 0)
+  const jumpMs = 'clockJump' in world.plan.disasters ? CLOCK_TOLERANCE_MS : 0
+  return SIGHTING_LASTS_MS + jumpMs + Math.min(LONGEST_BACK_MS, world.furthestBackMs)
 }
 
 /** In `instant` mode a token dies while its renewal is under way; else, one that stands undisturbed in the store is alive. */
@@ -93,62 +131,4 @@ export function checkOutcome(world: World): void {
 
 function elapsedSeconds(world: World): number {
   return (world.plan.faultyForMs + 150_000) / 1000
-}
-
-/** In the end, for one person, a good while after the last fault. */
-export async function checkEnd(world: World, guid: string, replicas: readonly Replica[]): Promise<void> {
-  const nowMs = world.schedule.nowMs
-  const stored = await world.raw.grants.read(guid)
-  for (const replica of replicas) {
-    if (replica.disk.size > 0) throw new Violation(`the journal of ${replica.name} is not empty`)
-  }
-  if (stored === null) return checkGone(world, guid)
-  const grant = stored.record
-  const row = world.rowOf(grant)
-  switch (grant.status) {
-    case 'reauthorization_required':
-      return checkDeath(world, guid, row)
-    case 'active':
-      // A renewal is under way at the very end: nothing can be said.
-      if (grant.attempt !== null && grant.attempt.leaseUntilMs > nowMs) return
-      if (world.model.rowOf(grant.pair.refreshToken)?.isAlive !== true) {
-        throw new Violation(`${guid} is active with a pair that the provider does not know`)
-      }
-      if (world.plan.idleAfterMs === 0 && grant.accessTokenExpiresAtMs <= nowMs) {
-        throw new Violation(`${guid} has lapsed, although nothing has gone wrong for long`)
-      }
-      return checkLeftovers(world, guid, row)
-    default:
-      throw new Violation(`${guid} is still ${grant.status}`)
-  }
-}
-
-/** A grant dies of one thing alone: the pair that its refresh token brought is lost, in `instant` mode. */
-function checkDeath(world: World, guid: string, row: Row): void {
-  const isForgotten = world.model.rows.some(child => child.from === row && world.forgottenRows.has(child))
-  if (isForgotten) return
-  if (world.plan.rotation === 'on_use') throw new Violation(`${guid} was ended, in on_use mode`)
-  if (row.isAlive) throw new Violation(`${guid} was ended, and its refresh token still works`)
-  const isLost = world.model.rows.some(child => child.from === row && world.lostRows.has(child))
-  if (!isLost) throw new Violation(`${guid} was ended, and no answer to its renewal was lost`)
-}
-
-function checkGone(world: World, guid: string): void {
-  if (!world.stays.has(guid)) return
-  if (!world.revokedAt.has(guid)) throw new Violation(`${guid} is gone, and nobody has deleted it`)
-  const last = world.stays.get(guid)?.at(-1)?.row
-  if (last?.isAlive === true && last.expiresAtMs > world.schedule.nowMs) {
-    throw new Violation(`${guid} was deleted, and its pair lives on at the provider`)
-  }
-}
-
-/** Pairs that replicas brought and could not store are revoked, unless who held them died, or the provider would not. */
-function checkLeftovers(world: World, guid: string, current: Row): void {
-  const { disasters } = world.plan
-  const mayLeave = ['crash', 'stop', 'rollback'].some(kind => kind in disasters) || world.counts.unconfirmed > 0
-  if (mayLeave) return
-  const left = world.model.livingRows(guid).filter(row => row !== current && row.refreshes === 0)
-  const forgotten = left.filter(row => !world.lostRows.has(row))
-  if (forgotten.length > 0)
-    throw new Violation(`pair ${forgotten[0]?.id} of ${guid} was not revoked, and nobody holds it`)
 }

@@ -48,10 +48,10 @@ t.test('after an hour without the provider: no storm, the soonest first, everybo
     authorizationUrl: () => '',
     exchange: async () => down,
     createUser: async () => down,
-    revoke: async () => down,
+    revoke: async () => (isUp ? { kind: 'ok', value: null } : down),
     identify: async () => down,
     authenticate: async () => down,
-    present: async () => down,
+    present: async () => (isUp ? { kind: 'ok', value: true } : down),
     refresh,
     async probe() {
       probes += 1

@@ -1,7 +1,10 @@
 import type { Rotation } from './provider-model.ts'
 import { SeededRandom } from './random.ts'
 
-/** What can happen to one call. */
+/**
+ * What can happen to one call. `keptConnectionDies`: an idle connection is closed before the provider reads the request, and the
+ * gateway cannot know that. `freshConnectionDies`: the same on a connection of its own, where it can.
+ */
 export const FAULTS = [
   'storeRefuses',
   'storeAnswerLost',
@@ -9,6 +12,8 @@ export const FAULTS = [
   'lostWord',
   'unreachable',
   'lostBefore',
+  'keptConnectionDies',
+  'freshConnectionDies',
   'failsBefore',
   'answerLost',
   'failsAfter',
@@ -28,6 +33,7 @@ export const DISASTERS = [
   'providerBusy',
   'clientRefused',
   'rollback',
+  'clockBack',
 ] as const
 
 export type Fault = (typeof FAULTS)[number]
@@ -47,6 +53,7 @@ const LOSSY: readonly (Fault | Disaster)[] = [
   'storeOutage',
   'providerHangs',
   'rollback',
+  'clockBack',
 ]
 
 export interface Plan {
@@ -65,6 +72,16 @@ export interface Plan {
   /** Chance for each second. */
   readonly disasters: Readonly<Partial<Record<Disaster, number>>>
   readonly faultyForMs: number
+  /** How many usernames clients provision. */
+  readonly usernames: number
+  /** Whether the provider offers the password grant, and whether the gateway may use it. */
+  readonly passwordGrant: { readonly offered: boolean; readonly on: boolean }
+  /** Whether there is a resource to present access tokens to. */
+  readonly hasResource: boolean
+  /** Whether pairs are imported that the provider gave to another program. */
+  readonly imports: boolean
+  /** Whether others make users, rename them and change their passwords at the provider. */
+  readonly meddling: boolean
 }
 
 /** A seed's plan: nothing at all, one kind of fault, a few, or everything at once. */
@@ -80,18 +97,24 @@ export function planOf(seed: number): Plan {
     return Object.fromEntries(entries) as Partial<Record<Name, number>>
   }
   const strength = few === kinds.length ? 0.3 : 1
+  const comesAndGoes = random.chance(0.6)
   return {
     seed,
     rotation: random.chance(0.5) ? 'instant' : 'on_use',
     lifetimeMs: random.between(20, 60) * 1000,
     replicas: random.between(1, 3),
-    grants: random.between(1, 5),
+    grants: random.between(1, 4),
     idleAfterMs: random.chance(0.2) ? 15_000 : 0,
-    comesAndGoes: random.chance(0.6),
+    comesAndGoes,
     deletions: random.pick([0.02, 0.04, 0.1]),
     faults: some(FAULTS, 0.15 * strength),
     disasters: some(DISASTERS, 0.15 * strength),
     faultyForMs: 90_000,
+    usernames: random.between(0, 3),
+    passwordGrant: { offered: random.chance(0.5), on: random.chance(0.6) },
+    hasResource: random.chance(0.85),
+    imports: comesAndGoes && random.chance(0.6),
+    meddling: comesAndGoes && random.chance(0.4),
   }
 }
 

@@ -4,7 +4,6 @@ import { type Clock, sleepBy } from '../../src/ports/clock.ts'
 import type { BrokerEvent } from '../../src/ports/events.ts'
 import type { Journal, Rotation } from '../../src/ports/journal.ts'
 import type { Outcome, Provider, TokenAnswer } from '../../src/ports/provider.ts'
-import type { Secret } from '../../src/ports/secret.ts'
 import { type Stores, StoreUnavailable } from '../../src/ports/store.ts'
 import { noTracing } from '../../src/ports/tracing.ts'
 import { createSightings, SIGHTING_LASTS_MS, type SightingsKeeper } from '../../src/store/sightings.ts'
@@ -30,6 +29,22 @@ const failed500 = {
 } as const
 const unreachable = { kind: 'unavailable', upstream: {}, retryAfterSeconds: null } as const
 
+/** How long after its timers a process that has slept reads its sockets, at most. */
+const MOST_LAG_MS = 100
+
+interface Ask<T> {
+  /** Which delay is meant for it: of a person, or of a username. */
+  readonly key: string
+  /** What is in doubt where the answer is lost; absent: nothing that a client would see. */
+  readonly doubt?: string
+  /** Whether it gets a connection of its own, so that one which dies unread proves that nothing was done. */
+  readonly isFresh?: boolean
+  /** Whether it goes without the credentials of the app. */
+  readonly isBearer?: boolean
+  readonly work: (nowMs: number) => Outcome<T>
+  readonly isRefusedAnyway?: boolean
+}
+
 /** Stays when a process dies: the disk. */
 export type Disk = Map<string, Rotation>
 
@@ -43,8 +58,12 @@ export class Replica {
   stalledUntilMs = 0
   readonly #putOff = new Set<() => void>()
   stalledSinceMs = 0
+  diedAtMs = Number.POSITIVE_INFINITY
   /** How wrong its clock goes. */
   offsetMs = 0
+  setBackAtMs = 0
+  /** Codes and usernames that it works on, each as often as it was asked. */
+  readonly #busyWith = new Map<string, number>()
 
   constructor(world: World, name: string, disk: Disk) {
     this.world = world
@@ -66,7 +85,7 @@ export class Replica {
       returnToOrigins: [],
       pkce: false,
       requireState: false,
-      passwordGrant: false,
+      passwordGrant: world.plan.passwordGrant.on,
     }
     this.broker = createBroker(
       { policy, client, backgroundConcurrency: 8 },
@@ -87,21 +106,46 @@ export class Replica {
   /** Its time stops for good; what it has sent goes on without it. */
   crash(): void {
     this.isAlive = false
+    this.diedAtMs = this.world.schedule.nowMs
     this.world.lostWith(this)
+    for (const key of this.#busyWith.keys()) this.world.doubts.add(key)
+  }
+
+  /** Works on a code or a username for a client. */
+  async during<T>(key: string, work: () => Promise<T>): Promise<T> {
+    const count = (by: number) => {
+      const times = (this.#busyWith.get(key) ?? 0) + by
+      if (times === 0) this.#busyWith.delete(key)
+      else this.#busyWith.set(key, times)
+    }
+    count(1)
+    try {
+      return await work()
+    } finally {
+      count(-1)
+    }
+  }
+
+  /** By its own clock. */
+  nowMs(): number {
+    return this.world.schedule.nowMs + this.world.offsetMs + this.offsetMs
   }
 
   #heard(event: BrokerEvent): void {
     if (this.isAlive) this.world.heard(this, event)
   }
 
-  /** Something comes back to this process: unless it is dead, and not before it wakes. */
-  #comeBack(ms: number, arrive: () => void, lost: () => void = () => {}): void {
+  /**
+   * Something comes back to this process: unless it is dead, and not before it wakes. `lagMs`: what a socket holds while the
+   * process sleeps is read so long after the timers that are due by then.
+   */
+  #comeBack(ms: number, arrive: () => void, lost: () => void = () => {}, lagMs = 0): void {
     this.world.schedule.after(ms, () => {
       if (!this.isAlive) return lost()
       const leftMs = this.stalledUntilMs - this.world.schedule.nowMs
       if (leftMs <= 0) return arrive()
       const once = () => {
-        if (this.#putOff.delete(once)) this.#comeBack(0, arrive, lost)
+        if (this.#putOff.delete(once)) this.#comeBack(lagMs, arrive, lost)
       }
       this.#putOff.add(once)
       this.world.schedule.after(leftMs, once)
@@ -115,9 +159,8 @@ export class Replica {
   }
 
   #clock(): Clock {
-    const { schedule } = this.world
     const clock: Clock = {
-      now: () => schedule.nowMs + this.offsetMs,
+      now: () => this.nowMs(),
       sleep: (ms, signal) => sleepBy(clock, ms, signal),
       after: (ms, act) => {
         let isCalledOff = false
@@ -133,7 +176,7 @@ export class Replica {
   }
 
   #stores(): Stores {
-    const wrapped = Object.entries(this.world.stores).map(([name, member]) => {
+    const wrapped = Object.entries(this.world.storesFor(this)).map(([name, member]) => {
       if (typeof member === 'function' || name === 'sightings') return [name, member]
       const methods = Object.entries(member as Record<string, (...args: unknown[]) => Promise<unknown>>)
       return [name, Object.fromEntries(methods.map(([method, run]) => [method, this.#storeCall(method, run)]))]
@@ -182,8 +225,9 @@ export class Replica {
       new Promise<unknown>((resolve, reject) => {
         const refuse = () => reject(new StoreUnavailable('the store is away'))
         const isSlow = this.world.hits('storeSlow')
-        const reachesAfterMs = isSlow ? random.between(STORE_DEADLINE_MS, 4_000) : random.between(0, 4)
-        if (isSlow) this.#comeBack(STORE_DEADLINE_MS, refuse)
+        const isTooSlow = isSlow && random.chance(0.5)
+        const reachesAfterMs = this.#storeTakesMs(isSlow, isTooSlow)
+        if (isTooSlow) this.#comeBack(STORE_DEADLINE_MS, refuse)
         schedule.after(reachesAfterMs, () => {
           if (this.world.isStoreAway || this.world.hits('storeRefuses')) return this.#comeBack(1, refuse)
           const isAnswerLost = method !== 'read' && method !== 'standing' && this.world.hits('storeAnswerLost')
@@ -197,71 +241,99 @@ export class Replica {
       })
   }
 
+  #storeTakesMs(isSlow: boolean, isTooSlow: boolean): number {
+    const { random } = this.world
+    if (isTooSlow) return random.between(STORE_DEADLINE_MS, 4_000)
+    return isSlow ? random.between(20, STORE_DEADLINE_MS - 20) : random.between(0, 4)
+  }
+
   #provider(): Provider {
     const { model } = this.world
     return {
       authorizationUrl: () => 'https://provider',
       exchange: ({ code }) => {
-        const guid = code.reveal().split(' ')[0] ?? ''
-        return this.#ask(guid, nowMs => model.signIn(guid, nowMs))
+        const text = code.reveal()
+        const key = model.codes.get(text)?.guid ?? ''
+        return this.#ask({ key, doubt: text, isFresh: true, work: nowMs => model.exchange(text, nowMs) })
       },
       refresh: token => {
         const row = model.rowOf(token)
         const guid = row?.guid ?? ''
         const askedAtMs = this.world.asked(this, guid, row)
         if (row !== undefined && !this.world.isReasonToRenew(row)) this.world.needless.push(row)
-        const answer = (nowMs: number) => {
+        const work = (nowMs: number) => {
           const outcome = model.refresh(token, nowMs)
           this.world.brings(this, outcome, askedAtMs)
           return outcome
         }
-        return this.#ask<TokenAnswer>(guid, answer, row?.isAlive !== true)
+        return this.#ask<TokenAnswer>({ key: guid, work, isRefusedAnyway: row?.isAlive !== true })
       },
-      createUser: async () => clientRefused,
-      revoke: (token: Secret) => this.#ask<null>(null, nowMs => model.revoke(token, nowMs)),
-      probe: () => this.#ask<null>(null, () => ({ kind: 'ok', value: null })),
+      createUser: ({ username, password }) =>
+        this.#ask({
+          key: username,
+          doubt: username,
+          isFresh: true,
+          work: nowMs => model.createUser(username, password, nowMs),
+        }),
+      revoke: token => this.#ask<null>({ key: '', work: nowMs => model.revoke(token, nowMs) }),
+      probe: () => this.#ask<null>({ key: '', work: () => ({ kind: 'ok', value: null }) }),
       identify: async () => ({ kind: 'ok', value: null }),
-      authenticate: async () => clientRefused,
-      present: async () => ({ kind: 'refused', upstream: { status: 404 } }),
+      authenticate: ({ username, password }) => {
+        this.world.note(`${this.name} asks for a pair by the password of ${username}`)
+        return this.#ask({ key: username, work: nowMs => model.authenticate(username, password, nowMs) })
+      },
+      present: token => this.#ask<boolean>({ key: '', isBearer: true, work: nowMs => model.present(token, nowMs) }),
     }
   }
 
-  /** `guid`: whose pair is lost with the answer; null: nothing can be. */
-  #ask<T>(guid: string | null, process: (nowMs: number) => Outcome<T>, isRefusedAnyway = false): Promise<Outcome<T>> {
+  #ask<T>({
+    key,
+    doubt,
+    isFresh = false,
+    isBearer = false,
+    work,
+    isRefusedAnyway = false,
+  }: Ask<T>): Promise<Outcome<T>> {
     const { random, schedule, world } = { ...this.world, world: this.world }
     return new Promise(resolve => {
+      const isUncertain = () => {
+        if (doubt !== undefined) world.doubts.add(doubt)
+      }
       const back = (ms: number, outcome: Outcome<T>) => {
-        const lose = () => world.lost(guid, outcome, 'the process died before the answer came')
-        this.#comeBack(
-          ms,
-          () => {
-            world.delivered(this, guid, outcome)
-            resolve(outcome)
-          },
-          lose,
-        )
+        if (outcome.kind === 'unknown') isUncertain()
+        const lose = () => {
+          isUncertain()
+          world.lost(outcome, 'the process died before the answer came')
+        }
+        const arrive = () => {
+          world.delivered(this, outcome)
+          resolve(outcome)
+        }
+        this.#comeBack(ms, arrive, lose, random.between(0, MOST_LAG_MS))
       }
       if (world.hits('unreachable')) return back(random.between(1, 50), unreachable)
+      if (isFresh && world.hits('freshConnectionDies')) return back(random.between(5, 80), unreachable)
+      if (!isFresh && world.hits('keptConnectionDies')) return back(random.between(2, 40), unsettled)
       if (world.hits('lostBefore')) return back(DEADLINE_MS, unsettled)
-      const isSlow = world.hits('providerSlow') || world.dawdles.delete(guid ?? '')
+      const isSlow = world.hits('providerSlow') || world.dawdles.delete(key)
       const reachesMs = random.between(2, 60)
       const takesMs = isSlow ? random.between(500, 1_800) : random.between(2, 80)
       schedule.after(reachesMs, () => {
         const trouble = world.providerTrouble
         if (trouble === 'hangs') return back(DEADLINE_MS - reachesMs, unsettled)
         if (trouble === 'fails' || world.hits('failsBefore')) return back(5, failed500)
-        if (trouble === 'refusesClient') return back(5, isRefusedAnyway ? rejected : clientRefused)
+        if (trouble === 'refusesClient' && !isBearer) return back(5, isRefusedAnyway ? rejected : clientRefused)
         if (trouble === 'busy' || world.hits('busy')) {
           return back(5, { kind: 'unavailable', upstream: { status: 429 }, retryAfterSeconds: random.between(1, 4) })
         }
         schedule.after(takesMs, () => {
-          const outcome = process(schedule.nowMs)
+          const outcome = work(schedule.nowMs)
           if (outcome.kind === 'ok' && world.hits('answerLost')) {
-            world.lost(guid, outcome, 'the answer was lost')
+            world.lost(outcome, 'the answer was lost')
             return back(random.chance(0.5) ? 5 : DEADLINE_MS - reachesMs - takesMs, unsettled)
           }
           if (outcome.kind === 'ok' && world.hits('failsAfter')) {
-            world.lost(guid, outcome, 'a 500 came after the commit')
+            world.lost(outcome, 'a 500 came after the commit')
             return back(5, failed500)
           }
           back(random.between(2, 60), outcome)

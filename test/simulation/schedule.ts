@@ -8,10 +8,14 @@ interface Event {
 
 /** Time and everything that happens in it, one step after another. */
 export class Schedule {
-  nowMs = Date.UTC(2026, 10, 24)
+  nowMs: number
   steps = 0
   #order = 0
   readonly #events = new TinyQueue<Event>([], (a, b) => a.atMs - b.atMs || a.order - b.order)
+
+  constructor(nowMs = Date.UTC(2026, 10, 24)) {
+    this.nowMs = nowMs
+  }
 
   /** Unless what it returns is called before. */
   after(ms: number, run: () => void): () => void {
@@ -28,8 +32,8 @@ export class Schedule {
     return new Promise(resolve => this.after(ms, resolve))
   }
 
-  /** Lets everything happen that happens by `untilMs`, as long as `goOn` says so. */
-  async run(untilMs: number, goOn: () => boolean): Promise<void> {
+  /** Lets everything happen that happens by `untilMs`, as long as `goOn` says so. `settled`: what follows from a step has happened. */
+  async run(untilMs: number, goOn: () => boolean, settled = atOnce): Promise<void> {
     await settled()
     while (goOn()) {
       const event = this.#events.peek()
@@ -45,6 +49,6 @@ export class Schedule {
 }
 
 /** Whatever follows from what has happened, without waiting for anything, has happened too. */
-function settled(): Promise<void> {
+export function atOnce(): Promise<void> {
   return new Promise(resolve => setImmediate(resolve))
 }

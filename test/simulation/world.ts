@@ -1,14 +1,16 @@
 /** Everything around the replicas: the store, the provider, the faults; and what was seen of them. */
+import { createHash } from 'node:crypto'
 import type { BrokerEvent } from '../../src/ports/events.ts'
 import type { Outcome, TokenAnswer } from '../../src/ports/provider.ts'
-import type { Grant } from '../../src/ports/records.ts'
-import type { Stored, Stores } from '../../src/ports/store.ts'
-import { createMemoryStores } from '../../src/store/memory.ts'
+import type { Exchange, Grant, Provisioning } from '../../src/ports/records.ts'
+import type { GrantStore, RecordStore, Stored, Stores } from '../../src/ports/store.ts'
+import type { Backend } from './backend.ts'
+import { Lives, type Moment } from './lives.ts'
 import { type Disaster, type Fault, isQuiet, type Plan } from './plan.ts'
 import { ProviderModel, type Row } from './provider-model.ts'
 import { SeededRandom } from './random.ts'
 import type { Replica } from './replica.ts'
-import { Schedule } from './schedule.ts'
+import type { Schedule } from './schedule.ts'
 
 export type ProviderTrouble = 'hangs' | 'fails' | 'busy' | 'refusesClient'
 
@@ -16,6 +18,7 @@ export type ProviderTrouble = 'hangs' | 'fails' | 'busy' | 'refusesClient'
 export interface Stay {
   readonly row: Row
   readonly from: number
+  readonly fromMs: number
   until: number
   untilMs: number
   /** As it was written last. */
@@ -36,9 +39,10 @@ export class Violation extends Error {
 export class World {
   readonly plan: Plan
   readonly random: SeededRandom
-  readonly schedule = new Schedule()
+  readonly schedule: Schedule
   readonly model: ProviderModel
-  readonly stores: Stores
+  readonly lives = new Lives()
+  readonly #backend: Backend
   /** The store itself, for faults and for looking into. */
   readonly raw: Stores
   readonly hit: Partial<Record<Fault | Disaster, number>> = {}
@@ -48,12 +52,31 @@ export class World {
   readonly revokedAt = new Map<string, { readonly step: number; readonly atMs: number }>()
   /** The step until which a grant last stood as `reauthorization_required`; absent: it never did. */
   readonly endedUntil = new Map<string, number>()
+  /** Everyone who has, or may have, a grant. */
+  readonly people: string[] = []
+  /** Pairs whose access token a client has reported as refused, and when the gateway had answered that. */
+  readonly refused = new Map<Row, Moment>()
+  /** Codes and usernames of which an answer was lost, or whose holder died. */
+  readonly doubts = new Set<string>()
+  /** Pairs that a replica has to revoke, because it has put another authorization in their place. */
+  readonly duties = new Map<Row, { readonly replica: Replica; readonly atMs: number }>()
+  /** How many revocations were given up, by guid. */
+  readonly unconfirmed = new Map<string, number>()
+  /** How far the clocks of all replicas are set back. */
+  offsetMs = 0
+  setBackAtMs = 0
+  furthestBackMs = 0
+  /** Codes and guids that were told to be new. */
+  readonly created = new Set<string>()
+  /** Pairs from outside that were sent to a replica. */
+  readonly imported = new Set<Row>()
+  readonly #digest = createHash('sha256')
   /** Pairs that were given out and came to nobody who could keep them. */
   readonly lostRows = new Set<Row>()
   /** Pairs that were to be renewed although there was no reason to. */
   readonly needless: Row[] = []
   /** Grants whose newest pair the store has lost, and who wrote it: as long as they live, they have it. */
-  readonly rolledBack = new Map<string, { row: Row; writer: Replica | undefined }>()
+  readonly rolledBack = new Map<string, { row: Row; version: number; writer: Replica | undefined }>()
   /** The step at which what the store had lost was written again. */
   readonly restoredAt = new Map<string, number>()
   /** Pairs that the store had, and lost, and whose writer died before it noticed: two faults at once. */
@@ -72,6 +95,8 @@ export class World {
   readonly dawdles = new Set<string>()
   /** Told which replica has taken a lease, or has a pair on its way to it. */
   onDelicate: (name: string) => void = () => {}
+  /** Told when a new user is known to the store and their grant may not be. */
+  onAnswered: (username: string, guid: string) => void = () => {}
   /** What an observer has found. */
   violation: Violation | null = null
   isHealed = false
@@ -84,26 +109,81 @@ export class World {
   /** When each replica has last begun to renew each pair. */
   readonly #begun = new Map<string, number>()
 
-  constructor(plan: Plan, traceLength: number) {
+  constructor(plan: Plan, traceLength: number, schedule: Schedule, backend: Backend) {
     this.plan = plan
     this.traceLength = traceLength
+    this.schedule = schedule
     this.random = new SeededRandom(plan.seed ^ 0x5eed)
-    this.model = new ProviderModel(plan.rotation, plan.lifetimeMs)
-    this.raw = createMemoryStores({ now: () => this.schedule.nowMs })
-    const { grants } = this.raw
-    this.stores = {
-      ...this.raw,
-      grants: {
-        ...grants,
-        write: async (guid, ifRevision, next) => {
-          const before = await grants.read(guid)
-          const written = await grants.write(guid, ifRevision, next)
-          if (written.ok) this.#written(guid, before, next)
-          if (written.ok) for (const hear of this.hearers) hear(guid)
-          return written
-        },
+    const { rotation, lifetimeMs, hasResource, passwordGrant } = plan
+    const note = (line: string) => this.note(`the provider: ${line}`)
+    this.model = new ProviderModel({
+      rotation,
+      lifetimeMs,
+      hasResource,
+      passwordGrant: passwordGrant.offered,
+      isInUse: row => {
+        const stay = this.stays.get(row.guid)?.at(-1)
+        return stay?.row === row && stay.until === Number.POSITIVE_INFINITY && stay.grant.status !== 'revoking'
       },
+      note,
+    })
+    this.#backend = backend
+    this.raw = backend.stores
+  }
+
+  /** The stores, as this replica writes to them. */
+  storesFor(replica: Replica): Stores {
+    const stores = this.#backend.connect()
+    const { exchanges, grants, provisionings } = stores
+    return {
+      ...stores,
+      exchanges: { ...exchanges, write: this.#watchedCodes(replica, exchanges) },
+      grants: { ...grants, write: this.#watched(replica, grants) },
+      provisionings: { ...provisionings, write: this.#watchedUsers(replica, provisionings) },
     }
+  }
+
+  #watched(replica: Replica, grants: GrantStore): GrantStore['write'] {
+    return async (...args) => {
+      const [guid, , next] = args
+      const before = await grants.read(guid)
+      const written = await grants.write(...args)
+      if (written.ok) this.#written(replica, guid, before, next)
+      if (written.ok) for (const hear of this.hearers) hear(guid)
+      return written
+    }
+  }
+
+  #watchedCodes(replica: Replica, exchanges: RecordStore<Exchange>): RecordStore<Exchange>['write'] {
+    // A record lives for as long as its writer says, counted by the server's clock and not by the writer's.
+    const byServersClock = (next: Exchange): Exchange => ({
+      ...next,
+      expiresAtMs: next.expiresAtMs - replica.nowMs() + this.schedule.nowMs,
+    })
+    return async (key, ifRevision, next) => {
+      const written = await exchanges.write(key, ifRevision, next === null ? null : byServersClock(next))
+      const what = written.ok ? `writes ${next?.status ?? 'away'}` : `may not write ${next?.status ?? 'away'}`
+      this.note(`${replica.name} ${what} for the code under ${key.slice(0, 6)}`)
+      return written
+    }
+  }
+
+  #watchedUsers(replica: Replica, provisionings: RecordStore<Provisioning>): RecordStore<Provisioning>['write'] {
+    return async (...args) => {
+      const written = await provisionings.write(...args)
+      const [username, , next] = args
+      if (written.ok) this.note(`${replica.name} writes ${username} ${next?.status ?? 'away'}`)
+      if (written.ok && next?.status === 'answered') {
+        this.onDelicate(replica.name)
+        this.onAnswered(username, next.grant.guid)
+      }
+      return written
+    }
+  }
+
+  /** Resolves when what follows from a step has happened. */
+  idle(): Promise<void> {
+    return this.#backend.idle()
   }
 
   get faults(): { lostWord: number } {
@@ -117,7 +197,17 @@ export class World {
     return true
   }
 
+  /** Of everything that was noted: the same seed has to give the same. */
+  digest(): string {
+    return this.#digest
+      .copy()
+      .update(`${this.schedule.steps} ${JSON.stringify(this.counts)}`)
+      .digest('hex')
+  }
+
   note(line: string): void {
+    this.#digest.update(`${this.schedule.steps} ${line}\n`)
+    if (this.traceLength === 0) return
     this.trace.push(`${String(this.schedule.nowMs % 10_000_000).padStart(7)} ${line}`)
     if (this.trace.length > this.traceLength) this.trace.shift()
   }
@@ -129,10 +219,9 @@ export class World {
       this.counts.ended += 1
       this.#ended(replica, event.guid)
     }
-    if (event.type === 'pair.revoked' && !event.confirmed) this.counts.unconfirmed += 1
-    if (event.type === 'grant.restored') {
-      this.rolledBack.delete(event.guid)
-      this.restoredAt.set(event.guid, this.schedule.steps)
+    if (event.type === 'pair.revoked' && !event.confirmed) {
+      this.counts.unconfirmed += 1
+      this.unconfirmed.set(event.guid, (this.unconfirmed.get(event.guid) ?? 0) + 1)
     }
   }
 
@@ -142,7 +231,8 @@ export class World {
     this.note(`${replica.name} asks the provider to refresh ${guid}`)
     this.asks.set(guid, (this.asks.get(guid) ?? 0) + 1)
     const begunAtMs = this.#begun.get(`${replica.name} ${row?.id}`)
-    const isStanding = row !== undefined && this.stays.get(guid)?.at(-1)?.row === row
+    const isClockGood = !('clockBack' in this.plan.disasters)
+    const isStanding = isClockGood && row !== undefined && this.stays.get(guid)?.at(-1)?.row === row
     const toleranceMs = 'clockJump' in this.plan.disasters ? 1_000 : 100
     if (isStanding && begunAtMs !== undefined && nowMs - begunAtMs > SEND_WITHIN_MS + toleranceMs) {
       this.broken(`${replica.name} asked for ${guid} ${nowMs - begunAtMs} ms after it took the lease`)
@@ -161,8 +251,13 @@ export class World {
 
   /** Only `invalid_grant` with nothing else in doubt ends a grant: for two leases, who has begun may still come back. */
   #ended(replica: Replica, guid: string): void {
+    const grant = this.stays.get(guid)?.at(-1)?.grant
+    if (grant !== undefined && this.isRestorable(grant))
+      this.broken(`${guid} was ended, and the password of ${grant.username} was never refused`)
     // A fail-over may have lost that somebody had begun.
     if ('rollback' in this.plan.disasters) return
+    // A lease means nothing between clocks that differ by more than itself; the pair revives the grant when it comes.
+    if ('clockBack' in this.plan.disasters) return
     const ended = this.stays.get(guid)?.at(-1)?.row
     const soonMs = this.schedule.nowMs - 2 * LEASE_MS + SEND_WITHIN_MS + 1_000
     for (const [row, { replica: other, askedAtMs }] of this.#onItsWay) {
@@ -208,16 +303,20 @@ export class World {
     return [...this.#held].flatMap(([row, holder]) => (holder === replica && !onDisk.has(row) ? [row] : []))
   }
 
-  delivered(replica: Replica, guid: string | null, outcome: Outcome<unknown>): void {
-    const row = this.#rowIn(guid, outcome)
+  delivered(replica: Replica, outcome: Outcome<unknown>): void {
+    const row = this.#rowIn(outcome)
     if (row !== null) this.#held.set(row, replica)
   }
 
-  lost(guid: string | null, outcome: Outcome<unknown>, why: string): void {
-    const row = this.#rowIn(guid, outcome)
+  lost(outcome: Outcome<unknown>, why: string): void {
+    const row = this.#rowIn(outcome)
     if (row === null || this.lostRows.has(row)) return
     this.lostRows.add(row)
-    this.note(`pair ${row.id} of ${guid} is lost: ${why}`)
+    this.note(`pair ${row.id} of ${row.guid} is lost: ${why}`)
+  }
+
+  person(guid: string): void {
+    if (!this.people.includes(guid)) this.people.push(guid)
   }
 
   /** A process is gone: so is what it alone knew. */
@@ -237,9 +336,27 @@ export class World {
     if (older.status === 'reauthorization_required') this.endedUntil.set(guid, Number.POSITIVE_INFINITY)
     const row = this.rowOf(current.record)
     const writer = this.#writers.get(row)
-    this.rolledBack.set(guid, { row, writer })
-    if (writer?.isAlive !== true) this.#forget(row)
+    this.rolledBack.set(guid, { row, version: current.record.version, writer })
+    this.lives.forgotten(guid, current.record.version)
+    if (writer?.isAlive !== true || !looksNewer(current.record, older)) this.#forget(row)
     this.note(`the store has lost version ${current.record.version} of ${guid}`)
+  }
+
+  /** Whether the gateway may bring the person back with the password, and the provider would take that. */
+  isRestorable({ origin, password, username }: Grant): boolean {
+    const { offered, on } = this.plan.passwordGrant
+    const isKnown = origin === 'provisioning' && username !== null && password !== null
+    return offered && on && isKnown && !this.model.refusedPasswords.has(username)
+  }
+
+  /**
+   * Whether the gateway had to spend the pair to end it, and could not use what that brought: there is no resource to use it at, so
+   * a provider that rotates on use keeps the pair alive.
+   */
+  isUnendable(row: Row): boolean {
+    if (this.plan.hasResource || this.plan.rotation === 'instant') return false
+    const hasStood = (child: Row) => this.stays.get(child.guid)?.some(stay => stay.row === child) ?? false
+    return this.model.rows.some(child => child.from === row && !child.isAlive && !hasStood(child))
   }
 
   rowOf(grant: Grant): Row {
@@ -253,14 +370,25 @@ export class World {
     this.note(`pair ${row.id} of ${row.guid} is forgotten by the store and by who wrote it`)
   }
 
-  #rowIn(guid: string | null, outcome: Outcome<unknown>): Row | null {
-    if (guid === null || outcome.kind !== 'ok') return null
-    const { pair } = outcome.value as { pair: Grant['pair'] }
-    return this.model.rowOf(pair.refreshToken) ?? null
+  /** What the store had lost stands again, or something newer has taken its place. */
+  #mended(guid: string, row: Row | null, next: Grant | null): void {
+    const lost = this.rolledBack.get(guid)
+    if (lost === undefined || (next !== null && next.version < lost.version)) return
+    this.rolledBack.delete(guid)
+    this.restoredAt.set(guid, this.schedule.steps)
+    if (row !== lost.row && row?.from !== lost.row) this.#forget(lost.row)
   }
 
-  #written(guid: string, before: Stored<Grant> | null, next: Grant | null): void {
-    const { steps } = this.schedule
+  #rowIn(outcome: Outcome<unknown>): Row | null {
+    if (outcome.kind !== 'ok') return null
+    const { value } = outcome
+    if (value === null || typeof value !== 'object' || !('pair' in value)) return null
+    return this.model.rowOf((value.pair as Grant['pair']).refreshToken) ?? null
+  }
+
+  #written(replica: Replica, guid: string, before: Stored<Grant> | null, next: Grant | null): void {
+    const { steps, nowMs } = this.schedule
+    this.person(guid)
     const stays = this.stays.get(guid) ?? []
     this.stays.set(guid, stays)
     const last = stays.at(-1)
@@ -268,11 +396,26 @@ export class World {
     if (before !== null && next !== null && next.version < before.record.version) {
       throw new Violation(`the version of ${guid} went from ${before.record.version} to ${next.version}`)
     }
-    const writer = row === null ? undefined : this.#held.get(row)
-    if (row !== null && writer !== undefined) {
-      this.#held.delete(row)
-      this.#writers.set(row, writer)
+    const write = {
+      row,
+      version: next?.version ?? 0,
+      wasRevoking: before?.record.status === 'revoking',
+      isRevoking: next?.status === 'revoking',
     }
+    const wrong = this.lives.written(guid, write, before === null, { step: steps, atMs: nowMs })
+    if (wrong !== null) this.broken(wrong)
+    const replaced = before === null || next === null ? null : this.rowOf(before.record)
+    if (replaced !== null && row !== null && replaced.root !== row.root) {
+      this.duties.set(replaced, { replica, atMs: nowMs })
+    }
+    if (row !== null && (before === null || replaced !== row)) {
+      const { status, version } = next as Grant
+      this.note(`${replica.name} writes ${guid} ${status} version ${version} with pair ${row.id}`)
+      this.#writers.set(row, replica)
+    }
+    if (next === null) this.note(`${replica.name} removes ${guid}`)
+    this.#mended(guid, row, next)
+    if (row !== null) this.#held.delete(row)
     if (before?.record.status === 'reauthorization_required') this.endedUntil.set(guid, steps)
     if (next?.status === 'reauthorization_required') {
       if (row?.isAlive) this.broken(`${guid} was ended, and its refresh token still works`)
@@ -294,6 +437,7 @@ export class World {
         stays.push({
           row,
           from: steps,
+          fromMs: nowMs,
           until: Number.POSITIVE_INFINITY,
           untilMs: Number.POSITIVE_INFINITY,
           grant: next,
@@ -305,4 +449,9 @@ export class World {
       this.revokedAt.delete(guid)
     }
   }
+}
+
+/** Whether the times in two records tell their order, as they do unless a clock was set back in between. */
+function looksNewer(newer: Grant, older: Grant): boolean {
+  return older.issuedAtMs < newer.issuedAtMs && (older.authorizedAtMs ?? 0) <= (newer.authorizedAtMs ?? 0)
 }
