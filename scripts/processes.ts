@@ -43,7 +43,7 @@ export async function endAll(): Promise<void> {
 
 export async function ready(url: string): Promise<void> {
   let seen = ''
-  for (let tries = 0; tries < 200; tries += 1) {
+  for (let tries = 0; tries < 600; tries += 1) {
     const response = await fetch(`${url}/health/ready`).catch(() => null)
     if (response?.ok) return
     seen = (await response?.text().catch(() => undefined)) ?? 'no connection'

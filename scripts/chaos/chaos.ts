@@ -1,15 +1,13 @@
 /** The processes, and the readers. */
-import type { ChildProcess } from 'node:child_process'
-import { mkdtempSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FaultKind } from '../../sandbox/control/faults.ts'
 import { type SandboxDriver, startDriven } from '../../sandbox/driver.ts'
 import { newCaller, newEncryptionKey } from '../../src/cli/keys.ts'
 import { ask } from '../../test/support/redis.ts'
 import { type Deployment, startCluster, startSentinels } from '../../test/support/redis-deployments.ts'
-import { end, freePort, ready, start } from '../processes.ts'
+import { type GatewayProcess, type Shared, startAgain, startGateway } from '../gateway-process.ts'
+import { LoneRedis } from '../lone-redis.ts'
+import { end, ready } from '../processes.ts'
 import type { Way } from './faults.ts'
 import { Witness } from './witness.ts'
 
@@ -21,12 +19,6 @@ export interface ChaosOptions {
   readonly lifetimeSeconds: number
 }
 
-export interface GatewayProcess {
-  readonly url: string
-  readonly environment: Record<string, string>
-  child: ChildProcess
-}
-
 const READERS = 4
 export class Chaos {
   readonly gateways: GatewayProcess[] = []
@@ -34,12 +26,10 @@ export class Chaos {
   readonly #options: ChaosOptions
   readonly #closeSandbox: () => Promise<void>
   readonly #apiKey: string
-  readonly #callers: string
+  readonly #shared: Shared
   readonly #witness: Witness
   #onCommit: ((gateway: GatewayProcess) => void) | null = null
-  #redis: ChildProcess | null = null
-  #redisPort = 0
-  #redisDir = ''
+  #redis: LoneRedis | null = null
   #deployment: Deployment | null = null
   #failOvers = 0
   #isReading = true
@@ -50,7 +40,12 @@ export class Chaos {
     this.#closeSandbox = closeSandbox
     const { apiKey, entry } = newCaller('chaos', ['*'])
     this.#apiKey = apiKey
-    this.#callers = JSON.stringify([entry])
+    this.#shared = {
+      sandbox: sandbox.options,
+      keys: newEncryptionKey(),
+      callers: JSON.stringify([entry]),
+      program: 'dist/src/main.js',
+    }
     this.#witness = new Witness({ rotation: options.rotation, mayGoBack: options.redis !== 'single' })
   }
 
@@ -58,61 +53,38 @@ export class Chaos {
     const { rotation, lifetimeSeconds } = options
     const { driver, close } = await startDriven({ rotation, tokenLifetimeSeconds: lifetimeSeconds })
     const chaos = new Chaos(options, driver, close)
-    const keys = newEncryptionKey()
     const redisUrl = await chaos.#startStore()
-    for (let index = 0; index < options.gateways; index += 1) await chaos.#addGateway(redisUrl, keys)
+    for (let index = 0; index < options.gateways; index += 1) await chaos.#addGateway(redisUrl)
     for (let index = 0; index < options.grants; index += 1) await chaos.#addPerson(index)
     return chaos
   }
 
   async #startStore(): Promise<string> {
     if (this.#options.redis === 'single') {
-      this.#redisPort = await freePort()
-      this.#redisDir = mkdtempSync(join(tmpdir(), 'htgw-chaos-'))
-      await this.#startRedis()
-      return `redis://127.0.0.1:${this.#redisPort}`
+      this.#redis = await LoneRedis.start()
+      return `redis://127.0.0.1:${this.#redis.port}`
     }
     this.#deployment = await (this.#options.redis === 'cluster' ? startCluster() : startSentinels())
     return this.#deployment.url
   }
 
-  async #startRedis(): Promise<void> {
-    const always = ['--appendonly', 'yes', '--appendfsync', 'always', '--save', '', '--dir', this.#redisDir]
-    this.#redis = start('redis-server', ['--port', String(this.#redisPort), '--bind', '127.0.0.1', ...always])
-    while ((await ask(this.#redisPort, 'PING').catch(() => '')) !== '+PONG\r\n') await sleep(20)
-  }
-
-  async #addGateway(redisUrl: string, keys: string): Promise<void> {
-    const { options } = this.sandbox
-    const port = String(await freePort())
-    const environment = {
-      PORT: port,
-      HEALTHTAP_APP_ID: options.appId,
-      HEALTHTAP_APP_SECRET: options.appSecret,
-      HEALTHTAP_AUTHORIZE_URL: `${options.url}/oauth/authorize`,
-      HEALTHTAP_API_URL: options.url,
-      HEALTHTAP_REDIRECT_URIS: options.redirectUri,
-      HEALTHTAP_TIMEOUT_MS: '1000',
-      TOKEN_MIN_TTL_SECONDS: '1',
-      REFRESH_MARGIN_RATIO: '0.4',
-      REDIS_URL: redisUrl,
-      ENCRYPTION_KEYS: keys,
-      CALLERS: this.#callers,
-      JOURNAL_DIR: mkdtempSync(join(tmpdir(), 'htgw-chaos-')),
-    }
-    const gateway: GatewayProcess = { url: `http://127.0.0.1:${port}`, environment, child: null as never }
-    gateway.child = this.#startGateway(gateway)
+  async #addGateway(redis: string): Promise<void> {
+    const gateway: GatewayProcess = await startGateway(this.#shared, { redis, api: this.sandbox.options.url }, line =>
+      this.#told(gateway, line),
+    )
     this.gateways.push(gateway)
     await ready(gateway.url)
   }
 
-  #startGateway(gateway: GatewayProcess): ChildProcess {
-    return start(process.execPath, ['dist/src/main.js', 'serve'], gateway.environment, line => {
-      const { msg, guid } = JSON.parse(line) as { msg: string; guid?: string }
-      if (!/^[a-z]+\.[a-z_]+$/.test(msg)) return
-      this.#witness.heard(msg, guid)
-      if (msg === 'grant.renewed') this.#onCommit?.(gateway)
-    })
+  #startAgain(gateway: GatewayProcess): void {
+    gateway.child = startAgain(this.#shared.program, gateway.environment, line => this.#told(gateway, line))
+  }
+
+  #told(gateway: GatewayProcess, line: string): void {
+    const { msg, guid } = JSON.parse(line) as { msg: string; guid?: string }
+    if (!/^[a-z]+\.[a-z_]+$/.test(msg)) return
+    this.#witness.heard(msg, guid)
+    if (msg === 'grant.renewed') this.#onCommit?.(gateway)
   }
 
   /** The next gateway that commits, at that moment. */
@@ -190,12 +162,12 @@ export class Chaos {
   async kill(gateways: readonly GatewayProcess[]): Promise<void> {
     await Promise.all(gateways.map(gateway => end(gateway.child, 'SIGKILL')))
     await sleep(500)
-    for (const gateway of gateways) gateway.child = this.#startGateway(gateway)
+    for (const gateway of gateways) this.#startAgain(gateway)
   }
 
   async terminate(gateway: GatewayProcess): Promise<void> {
     await end(gateway.child, 'SIGTERM')
-    gateway.child = this.#startGateway(gateway)
+    this.#startAgain(gateway)
   }
 
   async pauseWrites(ms: number): Promise<void> {
@@ -203,18 +175,18 @@ export class Chaos {
   }
 
   #storePorts(): number[] {
-    return this.#deployment?.servers.map(({ port }) => port) ?? [this.#redisPort]
+    return this.#deployment?.servers.map(({ port }) => port) ?? (this.#redis === null ? [] : [this.#redis.port])
   }
 
   async restartRedis(): Promise<void> {
     if (this.#redis === null) return
-    await end(this.#redis, 'SIGKILL')
+    await this.#redis.end('SIGKILL')
     await sleep(1_000)
-    await this.#startRedis()
+    await this.#redis.start()
   }
 
   async signalRedis(signal: 'SIGSTOP' | 'SIGCONT'): Promise<void> {
-    this.#redis?.kill(signal)
+    this.#redis?.signal(signal)
   }
 
   /** A lone Redis is killed and paused; where there are replicas, its masters are, and another takes their place. */
@@ -289,7 +261,7 @@ export class Chaos {
   async stop(): Promise<void> {
     this.#isReading = false
     for (const { child } of this.gateways) await end(child, 'SIGTERM')
-    if (this.#redis !== null) await end(this.#redis, 'SIGTERM')
+    await this.#redis?.end('SIGTERM')
     await this.#deployment?.stop()
     await this.#closeSandbox()
   }
