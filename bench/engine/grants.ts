@@ -44,7 +44,7 @@ export function grantOf(index: number, nowMs: number): Grant {
 }
 
 export function renewed(grant: Grant, nowMs: number): Grant {
-  return rotated(POLICY, grant, rotationFrom(POLICY, grant, answer(), nowMs), nowMs)
+  return rotated(POLICY, grant, rotationFrom(POLICY, grant, answer(), nowMs), nowMs, false)
 }
 
 const SCOPE = 'profile_read profile_write'

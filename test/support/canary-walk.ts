@@ -78,6 +78,15 @@ export async function goodWays(walk: Walk): Promise<void> {
     const imported = await visitor.ask('PUT /v1/grants/{guid}', { params: { guid }, body: { ...pair, expires_in } })
     t.match(imported, { status: 201 })
   }
+  const pairs = ['first', 'second'].map(name => ({
+    access_token: canaries.make(`${name} access token`),
+    refresh_token: canaries.make(`${name} refresh token`),
+    expires_in: 7200,
+  }))
+  const importPair = (body: (typeof pairs)[number] | undefined) =>
+    visitor.ask('PUT /v1/grants/{guid}', { params: { guid: 'replaced' }, ...(body === undefined ? {} : { body }) })
+  for (const pair of pairs) await importPair(pair)
+  t.match(await importPair(pairs[0]), { status: 409, body: { code: 'pair_superseded' } })
   for (const route of ['GET /health/live', 'GET /health/ready', 'GET /metrics'] as const) {
     t.match(await visitor.ask(route, { bearer: null }), { status: 200 })
     t.match(await visitor.ask(route, { at: doors.metrics }), { status: 200 })
