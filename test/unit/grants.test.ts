@@ -273,3 +273,49 @@ t.test('a code whose grant was deleted while its write was uncertain is not sent
   await t.rejects(exchange(), { code: 'grant_not_found' })
   t.equal(world.provider.times('exchange'), 1)
 })
+
+t.test('one code with two states at the same moment is sent once', async t => {
+  const { world, broker } = setUp()
+  const states = await Promise.all([1, 2].map(() => broker.authorizations.begin({})))
+  const ends = Promise.allSettled(
+    states.map(({ authorization: { state } }) =>
+      broker.exchanges.exchange({ code: new Secret('code'), redirectUri: 'https://app.example/cb', state }),
+    ),
+  )
+  await world.clock.advance(1_000)
+  t.strictSame((await ends).map(({ status }) => status).sort(), ['fulfilled', 'rejected'])
+  t.equal(world.provider.times('exchange'), 1)
+})
+
+t.test('a user who is made late does not bring back what was deleted meanwhile', async t => {
+  const world = createWorld({ passwordGrant: true })
+  world.provider.isInstant = true
+  const [late, broker] = [world.replica(), world.replica()]
+  const provision = (from: ReturnType<World['replica']>) =>
+    from.provisionings.provision({ username: '4711', attributes: {} })
+  let answer = () => {}
+  world.provider.next('createUser', () => {
+    return new Promise(resolve => {
+      answer = () => resolve(world.provider.answer({ guid: 'guid-4711' }))
+    })
+  })
+  provision(late).catch(() => {})
+  await world.clock.advance(31_000)
+  world.provider.next('createUser', () => ({ kind: 'conflict', upstream: { status: 422 } }))
+  world.provider.next('authenticate', () => world.provider.answer({ guid: 'guid-4711' }))
+  t.match(await provision(broker), { grant: { version: 1 } })
+  await remove(world, broker, 'guid-4711')
+  for (const _ of ['late', 'again'])
+    world.provider.next('createUser', () => ({ kind: 'conflict', upstream: { status: 422 } }))
+  answer()
+  await world.clock.advance(60_000)
+  t.equal(await standing(world, 'guid-4711'), null)
+})
+
+t.test('an imported pair that another has replaced is refused for as long as the grant lives', async t => {
+  const { world, put } = setUp()
+  await put('P1')
+  await put('P2')
+  await world.clock.advance(RETIRED_FOR_MS + 3_600_000)
+  await t.rejects(put('P1'), SUPERSEDED)
+})

@@ -233,3 +233,51 @@ t.test('a revocation that is refused for its pair ends by the refresh that follo
   t.equal(broker.trouble(), null)
   t.notOk(events.some(({ type }) => type === 'client.refused'))
 })
+
+t.test('a predecessor is not ended before its successor has stood for five seconds', async t => {
+  const { alive, clock, refresh, signIn } = setUp({ mode: 'on_use' })
+  await signIn()
+  await refresh(1)
+  await clock.advance(4_600)
+  await refresh(2)
+  await clock.advance(400)
+  t.ok(alive().includes(1), 'a fail-over may still lose the pair that came last')
+  await clock.advance(MINUTE_MS)
+  t.strictSame(alive(), [2])
+})
+
+t.test('many refreshes in a moment leave nothing alive after DELETE', async t => {
+  const { alive, refresh, remove, signIn } = setUp({ mode: 'on_use' })
+  await signIn()
+  for (let version = 1; version <= 20; version += 1) await refresh(version)
+  t.equal(await remove(), null)
+  t.strictSame(alive(), [])
+})
+
+t.test('a resource that accepts whatever it is shown does not leave a pair alive after DELETE', async t => {
+  const { alive, provider, refresh, remove, signIn } = setUp({ mode: 'on_use' })
+  Object.assign(provider, { present: async () => ({ kind: 'ok', value: true }) })
+  await signIn()
+  for (const version of [1, 2]) await refresh(version)
+  t.equal(await remove(), null)
+  t.strictSame(alive(), [])
+})
+
+t.test('DELETE waits for a refresh that another replica is at', async t => {
+  const { alive, clock, kept, provider, replica, remove, signIn, broker } = setUp({ mode: 'instant' })
+  await signIn()
+  const { refresh } = kept
+  Object.assign(provider, {
+    refresh: async (token: Secret) => {
+      const answer = await refresh?.(token)
+      await clock.sleep(3_000)
+      return answer
+    },
+  })
+  const reported = replica().tokens.report('ada', 1)
+  reported.catch(() => {})
+  await clock.advance(1)
+  t.equal(await remove(), null)
+  t.strictSame(alive(), [])
+  await t.rejects(broker.tokens.read('ada', null), { code: 'grant_not_found' })
+})

@@ -142,3 +142,18 @@ t.test("a name that is taken at the first request is another user's: no password
   await t.rejects(provision(), { code: 'username_taken' })
   t.equal(provider.times('authenticate'), 0)
 })
+
+t.test('a refusal that is not about the password does not end the grant', async t => {
+  for (const status of [403, 404]) {
+    const { broker, clock, provider, provision, standing, types } = setUp()
+    await provision()
+    provider.next('refresh', () => rejected)
+    provider.next('authenticate', () => ({ kind: 'refused', upstream: { status } }))
+    await t.rejects(broker.tokens.report(GUID, 1), { code: 'provider_unavailable' })
+    t.match(await standing(), { status: 'active', version: 1 })
+    t.notOk(types().includes('grant.ended'))
+    await clock.advance(5_000)
+    provider.next('refresh', () => rejected)
+    t.match(await broker.tokens.report(GUID, 1), { version: 2 })
+  }
+})
