@@ -212,14 +212,14 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'retired pairs: a retired pair is stored',
     file: GRANTS,
-    find: 'return mayBeOld ? { retires, unlessRetired: own } : { retires }',
-    replace: 'return mayBeOld ? { retires } : { retires }',
+    find: 'return mayBeOld ? { retires, retiresForMs, unlessRetired: own } : { retires, retiresForMs }',
+    replace: 'return mayBeOld ? { retires } : { retires, retiresForMs }',
   },
   {
     name: 'retired pairs: a later authorization retires none',
     file: GRANTS,
-    find: 'return mayBeOld ? { retires, unlessRetired: own } : { retires }',
-    replace: 'return mayBeOld ? { retires: [], unlessRetired: own } : { retires: [] }',
+    find: 'return mayBeOld ? { retires, retiresForMs, unlessRetired: own } : { retires, retiresForMs }',
+    replace: 'return mayBeOld ? { unlessRetired: own } : { retires: retires.slice(0, 0), retiresForMs }',
   },
   {
     name: 'retired pairs: a deletion retires none',
@@ -236,8 +236,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'leftovers: a replaced pair is not one',
     file: GRANT,
-    find: "const replaced = current.status === 'reauthorization_required' ? [] : [leftoverOf(current, null)]",
-    replace: 'const replaced: Leftover[] = []',
+    find: "const replaced = current.status === 'reauthorization_required' ? [] : [leftoverOf(current, null, nowMs)]",
+    replace: 'const replaced = [leftoverOf(current, null, nowMs)].slice(1)',
   },
   {
     name: 'leftovers: a deletion does not end them',
@@ -248,8 +248,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'leftovers: one observation makes the mode certain',
     file: LEFTOVERS,
-    find: 'if (deadInARow < OBSERVATIONS) return\n',
-    replace: '',
+    find: 'if (deadInARow >= OBSERVATIONS)',
+    replace: 'if (deadInARow >= 1)',
   },
   {
     name: 'leftovers: a predecessor is ended by the use of whichever pair stands',
@@ -260,8 +260,8 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'leftovers: they are never ended in the background',
     file: LEFTOVERS,
-    find: 'if (!context.closing.aborted) void track(pursue(guid))',
-    replace: 'if (context.closing.aborted) void track(pursue(guid))',
+    find: 'if (!retiring.aborted) void track(guid, pursue(guid))',
+    replace: 'if (retiring.aborted) void track(guid, pursue(guid))',
   },
   {
     name: 'a pair that came too late for its person is not given back',
@@ -334,7 +334,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'a failure of the password grant ends the grant',
     file: RENEWAL,
-    find: "const isOver = outcome.kind === 'rejected' || outcome.kind === 'refused' || outcome.kind === 'conflict'",
+    find: "const isOver = outcome.kind === 'rejected' || NOT_OFFERED.has(outcome.upstream.error ?? '')",
     replace: 'const isOver = true',
   },
   {

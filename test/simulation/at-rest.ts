@@ -102,9 +102,9 @@ function isExplained(world: World, row: Row, grant: Grant | undefined): boolean 
   return row.isRevokedTooLate && 'clockBack' in world.plan.disasters
 }
 
-/** The grant has it; or remembers it, where only a deletion may end it: its access token has expired. */
+/** The grant has it; or remembers it as a predecessor that only a deletion may end, because its access token has expired. */
 function isHeld(world: World, row: Row, grant: Grant): boolean {
   if (world.rowOf(grant) === row) return true
-  const isLeft = grant.leftovers?.some(({ pair }) => world.model.rowOf(pair.refreshToken) === row) ?? false
-  return isLeft && row.expiresAtMs <= world.schedule.nowMs
+  const leftover = grant.leftovers?.find(({ pair }) => world.model.rowOf(pair.refreshToken) === row)
+  return leftover?.isOver === false && row.expiresAtMs <= world.schedule.nowMs
 }

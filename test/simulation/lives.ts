@@ -21,6 +21,8 @@ interface Life {
 
 export class Lives {
   readonly #lives = new Map<string, Life[]>()
+  /** The life in which an authorization first stood, by the pair that it brought. */
+  readonly #lifeOf = new Map<Row, Life>()
 
   /** Returns what is wrong with this write; null: nothing. `row`: the pair that stands after it; null: the record is removed. */
   written(guid: string, { row, version, wasRevoking, isRevoking }: Write, isNew: boolean, now: Moment): string | null {
@@ -31,14 +33,13 @@ export class Lives {
       if (last !== undefined) last.removedAt = now
       return null
     }
-    if (isNew) {
-      const deleted = lives.find(life => [...life.rows].some(({ root }) => root === row.root))
-      lives.push({ guid, rows: new Set(), rowOf: new Map(), versionOf: new Map(), removedAt: null })
-      if (deleted !== undefined) return `${guid} was deleted, and stands again with pair ${row.id} of that life`
-    }
+    if (isNew) lives.push({ guid, rows: new Set(), rowOf: new Map(), versionOf: new Map(), removedAt: null })
     const life = lives.at(-1)
     if (life === undefined) return `${guid} was written before it was made`
-    const isUndone = wasRevoking && !isRevoking && [...life.rows].some(({ root }) => root === row.root)
+    const lifeOf = this.#lifeOf.get(row.root)
+    if (lifeOf === undefined) this.#lifeOf.set(row.root, life)
+    else if (lifeOf !== life) return `${guid} was deleted, and stands again with pair ${row.id} of that life`
+    const isUndone = wasRevoking && !isRevoking && lifeOf === life
     if (isUndone) return `the deletion of ${guid} was called off by pair ${row.id}, which was being deleted`
     return this.#names(life, row, version)
   }
@@ -50,6 +51,9 @@ export class Lives {
     if (life === undefined || row === undefined) return
     life.rowOf.delete(version)
     life.versionOf.delete(row)
+    life.rows.delete(row)
+    // Its authorization may come again, as by an import.
+    if (![...life.rows].some(({ root }) => root === row.root)) this.#lifeOf.delete(row.root)
   }
 
   /** The pair that a version names in the life that goes on; undefined: none. */

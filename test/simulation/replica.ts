@@ -317,7 +317,10 @@ export class Replica {
       if (world.hits('lostBefore')) return back(DEADLINE_MS, unsettled)
       const isSlow = world.hits('providerSlow') || world.dawdles.delete(key)
       const reachesMs = random.between(2, 60)
-      const takesMs = isSlow ? random.between(500, 1_800) : random.between(2, 80)
+      // The provider is slow, or its answer is.
+      const isAnswerSlow = isSlow && random.chance(0.5)
+      const takesMs = isSlow && !isAnswerSlow ? random.between(500, 1_800) : random.between(2, 80)
+      const returnsMs = isAnswerSlow ? random.between(500, 1_800) : random.between(2, 60)
       schedule.after(reachesMs, () => {
         const trouble = world.providerTrouble
         if (trouble === 'hangs') return back(DEADLINE_MS - reachesMs, unsettled)
@@ -336,7 +339,7 @@ export class Replica {
             world.lost(outcome, 'a 500 came after the commit')
             return back(5, failed500)
           }
-          back(random.between(2, 60), outcome)
+          back(returnsMs, outcome)
         })
       })
     })

@@ -370,6 +370,12 @@ export class World {
     this.note(`pair ${row.id} of ${row.guid} is forgotten by the store and by who wrote it`)
   }
 
+  /** Whether `next` came by an earlier authorization than the one that it replaces and that can be used. */
+  #isEarlier(before: Grant | undefined, next: Grant | null): boolean {
+    const isUsable = before?.status === 'active' || before?.status === 'in_doubt'
+    return isUsable && (next?.authorizedAtMs ?? 0) < (before.authorizedAtMs ?? 0)
+  }
+
   /** What the store had lost stands again, or something newer has taken its place. */
   #mended(guid: string, row: Row | null, next: Grant | null): void {
     const lost = this.rolledBack.get(guid)
@@ -406,6 +412,8 @@ export class World {
     if (wrong !== null) this.broken(wrong)
     const replaced = before === null || next === null ? null : this.rowOf(before.record)
     if (replaced !== null && row !== null && replaced.root !== row.root) {
+      if (this.#isEarlier(before?.record, next))
+        this.broken(`an earlier authorization of ${guid}, pair ${row.id}, took the place of pair ${replaced.id}`)
       this.duties.set(replaced, { replica, atMs: nowMs })
     }
     if (row !== null && (before === null || replaced !== row)) {
