@@ -6,7 +6,7 @@ import { Problem } from '../errors.ts'
 import type { Failure, Outcome, TokenAnswer } from '../ports/provider.ts'
 import type { Grant, Provisioning } from '../ports/records.ts'
 import { Secret } from '../ports/secret.ts'
-import type { Stored } from '../ports/store.ts'
+import { RecordUnreadable, type Stored, StoreUnavailable } from '../ports/store.ts'
 import { createClaims } from './claims.ts'
 import {
   type BrokerContext,
@@ -21,7 +21,7 @@ import {
   within,
 } from './context.ts'
 import type { Discards } from './discards.ts'
-import { authorized } from './grant.ts'
+import { authorized, isOfAuthorization } from './grant.ts'
 import type { Grants, Installed } from './grants.ts'
 import { resolveGuid } from './identity.ts'
 import { lifetimeMs } from './policy.ts'
@@ -197,8 +197,7 @@ export function createProvisionings(
       context.stores.grants.standing(first.guid).catch(() => undefined),
     ])
     if (answered === null || !isAnswerOf(answered.record, first)) {
-      // This process slept past its lease, and another replica has brought a pair of the same user. That one stands.
-      discards.discard(first.guid, first.pair, first.accessTokenExpiresAtMs)
+      await discardUnlessStored(first)
       return null
     }
     const grant = await finish(username, first, answered, delay, seen)
@@ -238,6 +237,20 @@ export function createProvisionings(
     const next: Provisioning | null = grant === null ? null : { status: 'done', guid: grant.guid }
     await settle(username, known => (isAnswerOf(known, first) ? next : keep), answered, delay)
     return grant
+  }
+
+  /**
+   * Another replica has settled the name. Either it brought a pair of its own, and this one is revoked; or it stored this one, from a
+   * write of ours whose answer was lost. Where the store does not say which, nothing is revoked: the pair may be in use.
+   */
+  async function discardUnlessStored(first: Grant): Promise<void> {
+    const standing = await context.stores.grants.read(first.guid).catch(error => {
+      if (error instanceof StoreUnavailable || error instanceof RecordUnreadable) return undefined
+      throw error
+    })
+    if (standing === undefined) return
+    if (standing !== null && isOfAuthorization(standing.record, first.pair)) return
+    discards.discard(first.guid, first.pair, first.accessTokenExpiresAtMs)
   }
 
   function giveBack(answer: TokenAnswer, issuedAtMs: number): void {

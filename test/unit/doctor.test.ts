@@ -44,8 +44,8 @@ function ofCallers(...callers: readonly object[]): string[] {
 }
 
 t.test('a line has a mark, a name and a text, under each other', async t => {
-  t.equal(formatCheck({ name: 'redis version', status: 'failed', text: '5' }), 'FAIL  redis version          5')
-  t.equal(formatCheck({ name: 'tls', status: 'unknown', text: 'x' }), '?     tls                    x')
+  t.equal(formatCheck({ name: 'redis version', status: 'failed', text: '5' }), 'FAIL  redis version            5')
+  t.equal(formatCheck({ name: 'tls', status: 'unknown', text: 'x' }), '?     tls                      x')
 })
 
 t.test('callers', async t => {

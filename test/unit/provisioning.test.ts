@@ -179,3 +179,35 @@ t.test('what stood there while the answer was noted, and was deleted since, keep
   t.ok(world.provider.isAlive(pair.refreshToken))
   t.ok((await world.stores.grants.read('ada'))?.record.pair.refreshToken.equals(pair.refreshToken))
 })
+
+t.test(
+  'a pair that another replica has stored from our note is not revoked when the answer to that note is lost',
+  async t => {
+    const world = createWorld()
+    world.provider.isInstant = true
+    const { provisionings } = world.stores
+    let isHesitating = true
+    const broker = world.replica({
+      ...world.stores,
+      provisionings: {
+        ...provisionings,
+        async write(username, ifRevision, next) {
+          const written = await provisionings.write(username, ifRevision, next)
+          if (next?.status !== 'answered' || !isHesitating) return written
+          isHesitating = false
+          throw new StoreUnavailable('the answer is lost')
+        },
+      },
+    })
+    const other = world.replica()
+    const request = { username: '4711', attributes: {} }
+    const first = broker.provisionings.provision(request)
+    await world.clock.advance(1)
+    const second = other.provisionings.provision(request)
+    await world.clock.advance(5_000)
+    const [{ grant }] = await Promise.all([second, first])
+    t.equal(world.provider.times('revoke'), 0)
+    t.ok(world.provider.isAlive(grant.pair.refreshToken))
+    t.match((await world.stores.grants.read(grant.guid))?.record, { version: 1, status: 'active' })
+  },
+)
