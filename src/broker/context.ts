@@ -182,8 +182,8 @@ export function createStoreDelay(clock: Pick<Clock, 'sleep'>): StoreDelay {
   return { begin, passed: begun.then(() => clock.sleep(STORE_PATIENCE_MS)) }
 }
 
-/** What a caller is told who need not wait any longer. */
-export function notStoredYet(): Problem {
+/** Answers a caller whose code or user takes longer than a caller should wait. */
+export function takesTooLong(): Problem {
   const detail =
     'The request to HealthTap or the storing of its answer takes longer than a caller should wait. The gateway goes on with it: repeat this request.'
   return new Problem('store_unavailable', detail, { retryAfterSeconds: 2 })
@@ -192,9 +192,13 @@ export function notStoredYet(): Problem {
 /** The grant, where callers may know about it: one that is being revoked is gone for them. */
 export function existing(grant: Grant | null, guid: string): Grant {
   if (grant === null || grant.status === 'revoking') {
-    throw new Problem('grant_not_found', `There is no grant for the guid ${guid}.`)
+    throw grantNotFound(guid)
   }
   return grant
+}
+
+export function grantNotFound(guid: string): Problem {
+  return new Problem('grant_not_found', `There is no grant for the guid ${guid}.`)
 }
 
 /** The grant, where its token may be answered. Throws `grant_not_found`, `reauthorization_required`. */

@@ -15,11 +15,11 @@ import {
   change,
   createStoreDelay,
   keep,
-  notStoredYet,
   persist,
   problemOf,
   recordUnreadable,
   type StoreDelay,
+  takesTooLong,
   usable,
   watch,
   within,
@@ -94,7 +94,7 @@ export function createExchanges(
     const running = before ?? run(mine, key, request, authorization)
     const notStored = running.delay.passed.then(() => null)
     const done = await within(context, clock.now() + leaseMs, () => Promise.race([running.work, notStored]))
-    if (done === null) throw running.isElsewhere ? underWayElsewhere() : notStoredYet()
+    if (done === null) throw running.isElsewhere ? underWayElsewhere() : takesTooLong()
     if (request.guid !== undefined && request.guid !== done.grant.guid) throw mismatch()
     return before === undefined ? done : { grant: done.grant, created: false }
   }

@@ -155,8 +155,8 @@ function withLeftovers({ leftovers: _, ...grant }: Grant, leftovers: readonly Le
 }
 
 /**
- * Whether `pair` belongs to the authorization that stands: it is the pair by which that began, or its latest one. Whoever
- * imports it again repeats an earlier import.
+ * Whether `pair` belongs to the authorization that stands: it is the pair by which that began, or its latest one. A caller
+ * who imports it again repeats an earlier import.
  */
 export function isOfAuthorization(grant: Grant, pair: TokenPair): boolean {
   return (

@@ -52,7 +52,7 @@ export interface Observation {
 const END_AFTER_MS = 5_000
 const TRIES = 5
 const RETRY_FIRST_MS = 1_000
-/** How long a resource that fails is not asked again, to learn the mode. */
+/** How long a resource that fails, or hangs, is not asked again to learn the mode: a refresh waits for it. */
 const LEARN_AFTER_FAILURE_MS = 60_000
 /**
  * So many dead predecessors in a row mean `instant`. One alone proves nothing: a reader at another replica may have used the new
@@ -81,14 +81,19 @@ export function createLeftovers(
   let mode: 'unknown' | 'instant' | 'on_use' = 'unknown'
   let deadInARow = 0
   let learnAgainAtMs = 0
+  let resourceFailsUntilMs = 0
   let refreshes = 0
   /** Grants under observation, and whether this replica has answered their new token meanwhile. */
   const observed = new Map<string, { isServed: boolean }>()
 
   function isToLearn(): boolean {
-    refreshes += 1
-    const isTurn = mode !== 'instant' || refreshes % OBSERVED_PART === 0
-    return isTurn && (mode === 'instant' || clock.now() >= learnAgainAtMs)
+    if (observed.size > 0 || clock.now() < resourceFailsUntilMs) return false
+    return mode === 'instant' ? refreshes % OBSERVED_PART === 0 : clock.now() >= learnAgainAtMs
+  }
+
+  function noteFailure(): null {
+    resourceFailsUntilMs = clock.now() + LEARN_AFTER_FAILURE_MS
+    return null
   }
 
   function learned(next: typeof mode): void {
@@ -101,9 +106,9 @@ export function createLeftovers(
   async function isAccepted(accessToken: Secret): Promise<boolean | null> {
     const presented = await provider.present(accessToken)
     if (presented.kind === 'ok') return presented.value
+    if (presented.kind !== 'refused') return noteFailure()
     // There is no such resource: the mode cannot be learned, and each predecessor is revoked.
-    if (presented.kind === 'refused') learned('unknown')
-    else learnAgainAtMs = clock.now() + LEARN_AFTER_FAILURE_MS
+    learned('unknown')
     return null
   }
 
@@ -159,13 +164,22 @@ export function createLeftovers(
     const decide = (now: Grant | null) =>
       now === null || (now.leftovers === undefined && !hasSpent) ? keep : settled(now, ends)
     // Until this is stored, a pair that a leftover was spent for is in no record.
-    const stored = await persist(context, () => change(grants, guid, decide))
+    const stored = await persist(context, () => change(grants, guid, decide)).catch(error => {
+      // This process closes. No record has what it has spent: that is reported.
+      discardAll(guid, ends)
+      throw error
+    })
+    if (stored === null) discardAll(guid, ends)
     for (const { instead, isCertain } of ends) {
       if (instead.length === 0) events.emit({ type: 'pair.revoked', guid, confirmed: isCertain })
-      if (stored !== null) continue
-      for (const each of instead) discards.discard(guid, each.pair, each.accessTokenExpiresAtMs)
     }
     return stored?.record.leftovers === undefined
+  }
+
+  function discardAll(guid: string, ends: readonly LeftoverEnd[]): void {
+    for (const each of ends.flatMap(({ instead }) => instead)) {
+      discards.discard(guid, each.pair, each.accessTokenExpiresAtMs)
+    }
   }
 
   async function pursue(guid: string): Promise<void> {
@@ -191,12 +205,13 @@ export function createLeftovers(
 
     async prepare(grant) {
       const { accessTokenExpiresAtMs, guid, pair } = grant
+      refreshes += 1
       const isLong = accessTokenExpiresAtMs - clock.now() >= REVOCABLE_LIFE_MS
-      if (!isToLearn() || !isLong || observed.size > 0) return false
+      if (!isToLearn() || !isLong) return false
       observed.set(guid, { isServed: false })
-      const isAlive = await within(context, clock.now() + OBSERVED_WITHIN_MS, () =>
-        track(guid, isAccepted(pair.accessToken)),
-      )
+      const untilMs = clock.now() + OBSERVED_WITHIN_MS
+      const isAlive = await within(context, untilMs, () => track(guid, isAccepted(pair.accessToken)))
+      if (isAlive === null) noteFailure()
       if (isAlive !== true) observed.delete(guid)
       return isAlive === true
     },

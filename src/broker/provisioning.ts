@@ -13,10 +13,10 @@ import {
   change,
   createStoreDelay,
   keep,
-  notStoredYet,
   persist,
   problemOf,
   type StoreDelay,
+  takesTooLong,
   watch,
   within,
 } from './context.ts'
@@ -91,7 +91,7 @@ export function createProvisionings(
     const notStored = running.delay.passed.then(() => null)
     const work = () => Promise.race([running.work, notStored])
     const done = await within(context, clock.now() + leaseMs, work)
-    if (done === null) throw running.isElsewhere ? underWayElsewhere() : notStoredYet()
+    if (done === null) throw running.isElsewhere ? underWayElsewhere() : takesTooLong()
     return before === undefined ? done : { grant: done.grant, created: false }
   }
 

@@ -15,6 +15,7 @@ import {
   type BrokerContext,
   change,
   createStoreDelay,
+  grantNotFound,
   keep,
   persist,
   problemOf,
@@ -437,6 +438,11 @@ export function createRenewals(
     // Another attempt is under way; or it was deleted, and made anew since: what we were told is not about what stands.
     if (isOvertaken) return { kind: 'held', untilMs: settled.record.attempt?.leaseUntilMs ?? nowMs }
     const { guid, version } = base
+    // A DELETE came between: to callers the grant is gone, and the revocation goes on.
+    if (definite && settled.record.status === 'revoking') {
+      refreshed('overtaken', null)
+      return { kind: 'failed', problem: grantNotFound(guid) }
+    }
     refreshed(outcomeOf(failure, definite, perhapsSpent), null)
     if (failure.kind === 'client_refused') return { kind: 'failed', problem }
     if (definite) {

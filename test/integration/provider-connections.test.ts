@@ -6,10 +6,9 @@ import { createServer as createTlsServer } from 'node:https'
 import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import type { Outcome } from '../../src/ports/provider.ts'
-import { Secret } from '../../src/ports/secret.ts'
-import { createHealthTap, type HealthTap } from '../../src/provider/healthtap.ts'
+import type { HealthTap } from '../../src/provider/healthtap.ts'
 import { createTransport } from '../../src/provider/transport.ts'
+import { adapterFor, askFor } from '../support/adapter.ts'
 import type { Command, Question } from '../support/asker.ts'
 import { expired, selfSigned, signedBy } from '../support/certificates.ts'
 import { wire } from '../support/hostile.ts'
@@ -23,30 +22,8 @@ const PAIR = JSON.stringify({
 })
 const OPERATIONS = ['refresh', 'exchange', 'createUser'] as const
 
-function ask(provider: HealthTap, operation: (typeof OPERATIONS)[number]): Promise<Outcome<unknown>> {
-  switch (operation) {
-    case 'refresh':
-      return provider.refresh(new Secret('refresh'))
-    case 'exchange':
-      return provider.exchange({ code: new Secret('c'), redirectUri: 'https://a.example', codeVerifier: null })
-    case 'createUser':
-      return provider.createUser({ username: 'u', password: new Secret('p'), attributes: {} })
-  }
-}
-
 function healthTap(t: Test, url: string, { timeoutMs = 60_000, connections = 8 } = {}): HealthTap {
-  const provider = createHealthTap({
-    appId: 'app',
-    appSecret: new Secret('secret'),
-    appSecretNext: null,
-    authorizeUrl: url,
-    apiUrl: url,
-    identityUrl: null,
-    identityPointer: '/guid',
-    redirectUri: 'https://app.example/cb',
-    timeoutMs,
-    connections,
-  })
+  const provider = adapterFor(url, { timeoutMs, connections })
   t.teardown(() => provider.close())
   return provider
 }
@@ -76,7 +53,7 @@ async function startAsker(t: Test, environment: Readonly<Record<string, string>>
   await once(child, 'message')
   return {
     send: (command: Command) => void child.send(command),
-    async ask(question: Question): Promise<{ kind: string; reason?: string }> {
+    async askFor(question: Question): Promise<{ kind: string; reason?: string }> {
       child.send(question)
       for await (const [outcome] of on(child, 'message')) if (outcome.operation === question.operation) return outcome
       throw new Error('it does not answer')
@@ -101,7 +78,7 @@ async function askThenSleep(t: Test, sleeping: (asker: Awaited<ReturnType<typeof
   const url = `http://127.0.0.1:${await listening(t, server)}`
   const asker = await startAsker(t)
   const all = once(arrived, 'all')
-  const outcomes = OPERATIONS.map(operation => asker.ask({ operation, url, timeoutMs: DEADLINE_MS }))
+  const outcomes = OPERATIONS.map(operation => asker.askFor({ operation, url, timeoutMs: DEADLINE_MS }))
   await all
   await sleeping(asker)
   for (const [index, outcome] of (await Promise.all(outcomes)).entries()) {
@@ -129,7 +106,7 @@ t.test('a provider that does not answer in time', async t => {
   const provider = healthTap(t, `http://127.0.0.1:${port}`, { timeoutMs: 200 })
   for (const operation of OPERATIONS) {
     const began = performance.now()
-    t.match(await ask(provider, operation), { kind: 'unknown', settled: false, reason: 'timeout' }, operation)
+    t.match(await askFor(provider, operation), { kind: 'unknown', settled: false, reason: 'timeout' }, operation)
     const tookMs = performance.now() - began
     t.ok(tookMs >= 190, `${tookMs} ms`)
   }
@@ -172,7 +149,7 @@ t.test('nothing was sent, nothing is in doubt: failures of look-up, TCP and TLS'
   for (const [name, url, reason] of cases) {
     const provider = healthTap(t, url, { timeoutMs: name.includes('without an end') ? 200 : 60_000 })
     for (const operation of OPERATIONS) {
-      const outcome = await ask(provider, operation)
+      const outcome = await askFor(provider, operation)
       t.match(outcome, { kind: 'unavailable', upstream: {}, retryAfterSeconds: null, reason }, `${operation}: ${name}`)
     }
   }
@@ -209,7 +186,7 @@ t.test('nothing was sent, nothing is in doubt: certificates that are not good', 
     })
     const url = `https://127.0.0.1:${await listening(t, server)}`
     for (const operation of OPERATIONS) {
-      const outcome = await asker.ask({ operation, url, timeoutMs: 60_000 })
+      const outcome = await asker.askFor({ operation, url, timeoutMs: 60_000 })
       t.match(outcome, reason === undefined ? { kind: 'ok' } : { kind: 'unavailable', reason }, `${operation}: ${name}`)
     }
     t.equal(requests, reason === undefined ? OPERATIONS.length : 0, name)
@@ -232,7 +209,7 @@ t.test('what was sent and not answered is in doubt, and the reason says how far 
     end = ending
     for (const operation of OPERATIONS) {
       const expected = { kind: 'unknown', settled: false, unreadable: false, upstream: {}, reason }
-      t.match(await ask(provider, operation), expected, `${operation}: ${reason}`)
+      t.match(await askFor(provider, operation), expected, `${operation}: ${reason}`)
     }
   }
 })
@@ -280,14 +257,14 @@ t.test('what cannot be repeated takes a connection of its own, which no other re
     })
   })
   const provider = healthTap(t, `http://127.0.0.1:${await listening(t, server)}`)
-  t.match(await ask(provider, 'refresh'), { kind: 'ok' })
+  t.match(await askFor(provider, 'refresh'), { kind: 'ok' })
   t.match(heads.at(-1), /^connection: keep-alive/m)
   for (const operation of ['exchange', 'createUser', 'exchange', 'createUser'] as const) {
-    t.match(await ask(provider, operation), { kind: 'ok' }, operation)
+    t.match(await askFor(provider, operation), { kind: 'ok' }, operation)
     t.match(heads.at(-1), /^connection: close/m)
   }
   t.equal(heads.length, 5, 'the provider saw each once')
-  t.match(await ask(provider, 'refresh'), { kind: 'unknown', settled: false, reason: 'closed before the answer' })
+  t.match(await askFor(provider, 'refresh'), { kind: 'unknown', settled: false, reason: 'closed before the answer' })
 })
 
 t.test('there are at most so many connections for what cannot be repeated', async t => {
@@ -301,7 +278,7 @@ t.test('there are at most so many connections for what cannot be repeated', asyn
     })
   })
   const provider = healthTap(t, `http://127.0.0.1:${await listening(t, server)}`, { connections: 4 })
-  const outcomes = await Promise.all(Array.from({ length: 30 }, () => ask(provider, 'exchange')))
+  const outcomes = await Promise.all(Array.from({ length: 30 }, () => askFor(provider, 'exchange')))
   t.strictSame([...new Set(outcomes.map(({ kind }) => kind))], ['ok'])
   t.ok(most <= 5, `${most}: one may be closing while the next opens`)
 })

@@ -80,6 +80,15 @@ function setUp({ mode, hasResource = true }: { mode: 'instant' | 'on_use'; hasRe
     await clock.advance(100)
     return await reported
   }
+  let version = 1
+  /** Refreshes so many times, ten seconds apart. */
+  const rotate = async (times: number) => {
+    for (let time = 0; time < times; time += 1) {
+      await refresh(version)
+      version += 1
+      await clock.advance(10_000)
+    }
+  }
   const remove = async () => {
     const revoked = broker.revocations.revoke('ada')
     await clock.advance(20_000)
@@ -87,7 +96,7 @@ function setUp({ mode, hasResource = true }: { mode: 'instant' | 'on_use'; hasRe
   }
   const alive = () => pairs.filter(pair => pair.isAlive).map(pair => pair.id)
   const standing = async () => (await world.stores.grants.read('ada'))?.record
-  return { ...world, alive, asked, broker, kept, options, refresh, remove, signIn, standing }
+  return { ...world, alive, asked, broker, kept, options, refresh, remove, rotate, signIn, standing }
 }
 
 for (const hasResource of [true, false]) {
@@ -170,16 +179,8 @@ t.test('DELETE is not confirmed before every pair is dead', async t => {
 })
 
 t.test('instant: after a few refreshes the mode is known, and a refresh costs one request', async t => {
-  const { alive, asked, clock, refresh, signIn, standing } = setUp({ mode: 'instant' })
+  const { alive, asked, rotate, signIn, standing } = setUp({ mode: 'instant' })
   await signIn()
-  let version = 1
-  const rotate = async (times: number) => {
-    for (let time = 0; time < times; time += 1) {
-      await refresh(version)
-      version += 1
-      await clock.advance(10_000)
-    }
-  }
   await rotate(12)
   const before = { ...asked }
   await rotate(100)
@@ -192,16 +193,8 @@ t.test('instant: after a few refreshes the mode is known, and a refresh costs on
 })
 
 t.test('a provider that changes to on_use is noticed', async t => {
-  const { alive, clock, options, refresh, signIn } = setUp({ mode: 'instant' })
+  const { alive, clock, options, rotate, signIn } = setUp({ mode: 'instant' })
   await signIn()
-  let version = 1
-  const rotate = async (times: number) => {
-    for (let time = 0; time < times; time += 1) {
-      await refresh(version)
-      version += 1
-      await clock.advance(10_000)
-    }
-  }
   await rotate(12)
   options.mode = 'on_use'
   await rotate(60)
@@ -280,4 +273,42 @@ t.test('DELETE waits for a refresh that another replica is at', async t => {
   t.equal(await remove(), null)
   t.strictSame(alive(), [])
   await t.rejects(broker.tokens.read('ada', null), { code: 'grant_not_found' })
+})
+
+t.test('a resource that hangs delays one refresh a minute, and by half a second', async t => {
+  const { clock, provider, refresh, signIn } = setUp({ mode: 'on_use' })
+  let hanging = 0
+  Object.assign(provider, {
+    present: () => {
+      hanging += 1
+      return new Promise(() => {})
+    },
+  })
+  await signIn()
+  const first = refresh(1)
+  await clock.advance(500)
+  await first
+  for (let version = 2; version <= 20; version += 1) await refresh(version)
+  t.equal(hanging, 1)
+  await clock.advance(MINUTE_MS)
+})
+
+t.test('a refresh that is rejected while its grant is deleted tells callers that the grant is gone', async t => {
+  const { broker, clock, events, provider, refresh, signIn, stores } = setUp({ mode: 'on_use' })
+  await signIn()
+  await refresh(1)
+  Object.assign(provider, {
+    refresh: async () => {
+      await clock.sleep(1_000)
+      return rejected
+    },
+  })
+  const told = t.rejects(broker.tokens.report('ada', 2), { code: 'grant_not_found' })
+  await clock.advance(1)
+  const revoked = broker.revocations.revoke('ada')
+  await clock.advance(30_000)
+  await told
+  t.equal(await revoked, null)
+  t.notOk(events.some(({ type }) => type === 'grant.ended'))
+  t.equal(await stores.grants.read('ada'), null)
 })

@@ -8,9 +8,9 @@ import { clusterState, connectedGateways, type ServerFacts, serverFacts } from '
 import { createSealer } from '../../store/sealing.ts'
 import { createStoredForm } from '../../store/stored-form.ts'
 import { reasonOf } from '../reason.ts'
-import { ATTENTION, attentionChecks } from './attention.ts'
 import { type Check, failed, named, ok, unknown, warning } from './check.ts'
 import { clockLine } from './clock.ts'
+import { ATTENTION, attentionChecks } from './failing-grants.ts'
 import { recordLines } from './keys.ts'
 
 /** On each master: enough to meet every key that is in use. */

@@ -28,7 +28,7 @@ export interface Keys {
   count(name: string, window: number): string
   /** Beside a record's key, on the same slot: the revision that the record had when it was removed. Names nobody. */
   gone(key: string): string
-  /** Beside a grant's key, on the same slot: that a pair is retired, by the pair's keyed name. Names nobody. */
+  /** Beside a grant's key, on the same slot: that a pair is retired. The keyed name holds no guid and no token. */
   retired(key: string, keyedName: string): string
   /** On the same slot as a record's key: where its copy lies once `grants export` has taken it out. */
   exported(key: string): string
