@@ -19,6 +19,8 @@ export interface Wiretap {
   readonly asked: readonly { readonly path: string; readonly headers: IncomingHttpHeaders }[]
   /** The one next request whose body, or whose path, has this text in it is answered so. */
   next(text: string, reply: Reply): void
+  /** Each request whose body, or whose path, has this text in it is answered so, until the returned function is called. */
+  always(text: string, reply: Reply): () => void
 }
 
 /** Members of requests and answers that nobody else may see. */
@@ -33,7 +35,7 @@ export async function startWiretap(
   provider: string,
   learn: (name: string, secret: string) => void,
 ): Promise<Wiretap> {
-  const replies: { text: string; reply: Reply }[] = []
+  const replies: { text: string; reply: Reply; isOnce: boolean }[] = []
   const asked: { path: string; headers: IncomingHttpHeaders }[] = []
 
   function learnFrom(text: string): void {
@@ -63,7 +65,8 @@ export async function startWiretap(
     learnFrom(body)
     asked.push({ path: request.url ?? '', headers: request.headers })
     const index = replies.findIndex(({ text }) => `${request.url} ${body}`.includes(text))
-    const [scripted] = index < 0 ? [] : replies.splice(index, 1)
+    const scripted = replies[index]
+    if (scripted?.isOnce) replies.splice(index, 1)
     try {
       const passOn = () => pass(request, body)
       const answer = scripted === undefined ? await passOn() : await scripted.reply(passOn)
@@ -82,7 +85,12 @@ export async function startWiretap(
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     asked,
-    next: (text, reply) => void replies.push({ text, reply }),
+    next: (text, reply) => void replies.push({ text, reply, isOnce: true }),
+    always(text, reply) {
+      const each = { text, reply, isOnce: false }
+      replies.push(each)
+      return () => void replies.splice(replies.indexOf(each), 1)
+    },
   }
 }
 
