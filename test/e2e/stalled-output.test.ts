@@ -29,9 +29,12 @@ function command(environment: Record<string, string>, args: readonly string[]): 
 async function serve(t: Test) {
   const port = await freePort()
   const environment = serveEnvironment(t, redis.url, entry, { AUDIT_KEY: newAuditKey(), PORT: String(port) })
-  // Without `env` in between: the process id is that of the gateway.
   const [node, main] = program()
-  const child = spawn(node, [...STEADY, main, 'serve'], { env: environment, stdio: ['ignore', 'pipe', 'inherit'] })
+  const settings = Object.entries(environment).map(([name, value]) => `${name}=${value}`)
+  // tap's own variables stay out. `env` becomes the gateway: the process id stays the same.
+  const child = spawn('env', ['-i', ...settings, node, ...STEADY, main, 'serve'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
   const gone = once(child, 'exit')
   t.teardown(() => child.kill('SIGKILL'))
   let printed = ''
