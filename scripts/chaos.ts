@@ -1,7 +1,7 @@
 /**
  * Real gateways, a real Redis, the sandbox, readers throughout, and faults one after the other: `npm run chaos -- --minutes 10`.
  * Ends with the figures, and exits 1 where a token was served that was expired or replaced, or a grant was lost for which no
- * answer was lost. `--scenario quiet`: no faults, every refresh at the provider has to be a rotation. `--scenario credentials`:
+ * answer was lost. `--password-grant`: provisioned people come back by their password, so none may be lost. `--scenario quiet`: no faults, every refresh at the provider has to be a rotation. `--scenario credentials`:
  * the provider refuses our secret for most of the time.
  */
 import { parseArgs } from 'node:util'
@@ -17,6 +17,7 @@ const { values } = parseArgs({
     scenario: { type: 'string', default: 'faults' },
     grants: { type: 'string' },
     lifetime: { type: 'string', default: '10' },
+    'password-grant': { type: 'boolean', default: false },
   },
 })
 const isQuiet = values.scenario === 'quiet'
@@ -30,6 +31,7 @@ for (const rotation of rotations) {
     gateways: isQuiet ? 2 : 3,
     grants: Number(values.grants ?? (isQuiet ? 1_000 : 60)),
     lifetimeSeconds: Number(values.lifetime),
+    passwordGrant: values['password-grant'],
   })
   try {
     const endsAt = Date.now() + (Number(values.minutes) * 60_000) / rotations.length
@@ -41,7 +43,8 @@ for (const rotation of rotations) {
     }
     await chaos.recover()
     const { figures, wrong } = await chaos.conclude(isQuiet)
-    print(`${values.scenario}, ${rotation}, ${values.redis}: ${JSON.stringify(figures, null, 2)}`)
+    const withPasswords = values['password-grant'] ? ', password grant' : ''
+    print(`${values.scenario}, ${rotation}, ${values.redis}${withPasswords}: ${JSON.stringify(figures, null, 2)}`)
     for (const line of wrong) print(`WRONG ${line}`)
     if (wrong.length > 0) process.exitCode = 1
   } finally {

@@ -17,6 +17,7 @@ export interface ChaosOptions {
   readonly gateways: number
   readonly grants: number
   readonly lifetimeSeconds: number
+  readonly passwordGrant: boolean
 }
 
 const READERS = 4
@@ -45,13 +46,15 @@ export class Chaos {
       keys: newEncryptionKey(),
       callers: JSON.stringify([entry]),
       program: 'dist/src/main.js',
+      environment: options.passwordGrant ? { HEALTHTAP_PASSWORD_GRANT: 'true' } : {},
     }
-    this.#witness = new Witness({ rotation: options.rotation, mayGoBack: options.redis !== 'single' })
+    const { passwordGrant, redis, rotation } = options
+    this.#witness = new Witness({ rotation, passwordGrant, mayGoBack: redis !== 'single' })
   }
 
   static async start(options: ChaosOptions): Promise<Chaos> {
-    const { rotation, lifetimeSeconds } = options
-    const { driver, close } = await startDriven({ rotation, tokenLifetimeSeconds: lifetimeSeconds })
+    const { rotation, lifetimeSeconds, passwordGrant } = options
+    const { driver, close } = await startDriven({ rotation, passwordGrant, tokenLifetimeSeconds: lifetimeSeconds })
     const chaos = new Chaos(options, driver, close)
     const redisUrl = await chaos.#startStore()
     for (let index = 0; index < options.gateways; index += 1) await chaos.#addGateway(redisUrl)

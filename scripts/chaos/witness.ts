@@ -10,6 +10,8 @@ interface Person {
   /** Since when the provider has refused what was answered; null: it took the last one. */
   refusedSinceMs: number | null
   longestRefusedMs: number
+  /** How many pairs its password has brought. */
+  restores: number
   /** By which fault it was lost, when it was ended last; null: soon after none that can lose an answer. */
   lostBy: Way | null
 }
@@ -24,6 +26,7 @@ const LOSS_SHOWS_WITHIN_MS = 40_000
 
 export class Witness {
   readonly #rotation: 'instant' | 'on_use'
+  readonly #passwordGrant: boolean
   readonly #mayGoBack: boolean
   readonly #people = new Map<string, Person>()
   readonly #wrong = new Set<string>()
@@ -38,8 +41,10 @@ export class Witness {
   #longestLapseMs = 0
 
   /** `mayGoBack`: a fail-over may lose what was written last, until who wrote it finds out. */
-  constructor({ rotation, mayGoBack }: { rotation: 'instant' | 'on_use'; mayGoBack: boolean }) {
+  constructor(options: { rotation: 'instant' | 'on_use'; passwordGrant: boolean; mayGoBack: boolean }) {
+    const { mayGoBack, passwordGrant, rotation } = options
     this.#rotation = rotation
+    this.#passwordGrant = passwordGrant
     this.#mayGoBack = mayGoBack
   }
 
@@ -48,7 +53,7 @@ export class Witness {
   }
 
   knows(guid: string): void {
-    const nothing = { withoutSinceMs: null, refusedSinceMs: null, longestRefusedMs: 0, lostBy: null }
+    const nothing = { withoutSinceMs: null, refusedSinceMs: null, longestRefusedMs: 0, restores: 0, lostBy: null }
     this.#people.set(guid, { guid, version: 1, ...nothing })
   }
 
@@ -74,6 +79,7 @@ export class Witness {
   heard(event: string, guid: string | undefined): void {
     add(this.#events, event)
     const person = this.#people.get(guid ?? '')
+    if (event === 'grant.password_used' && person !== undefined) person.restores += 1
     if (event !== 'grant.ended' || person === undefined) return
     const since = Date.now() - LOSS_SHOWS_WITHIN_MS
     const lossy = [...this.#struckAtMs].filter(([way, atMs]) => LOSSY.has(way) && atMs >= since)
@@ -142,15 +148,16 @@ export class Witness {
     grants: ReadonlyMap<string, { status: string; version: number }>,
     isQuiet: boolean,
   ): { figures: object; wrong: readonly string[] } {
-    let [rotations, doubled, spentTwice, longestRefusedMs] = [0, 0, 0, 0]
+    let [rotations, doubled, spentTwice, longestRefusedMs, restores] = [0, 0, 0, 0, 0]
     const lost: Record<string, number> = {}
     for (const person of this.#people.values()) {
       const { guid } = person
       const grant = grants.get(guid) ?? { status: 'gone', version: 0 }
       const refreshes = counts.grants[guid]?.refreshes ?? 0
-      const answersLost = Math.max(0, refreshes - (grant.version - 1))
+      const answersLost = Math.max(0, refreshes + person.restores - (grant.version - 1))
       rotations += Math.min(refreshes, grant.version - 1)
       doubled += answersLost
+      restores += person.restores
       spentTwice += counts.grants[guid]?.refreshes_refused ?? 0
       longestRefusedMs = Math.max(longestRefusedMs, person.longestRefusedMs)
       if (grant.status === 'reauthorization_required') {
@@ -179,6 +186,7 @@ export class Witness {
       'double rotations, each by a lost answer': doubled,
       'refresh tokens spent twice, and refused': spentTwice,
       'invalid_grant at refreshes': refreshes.invalid_grant ?? 0,
+      'pairs that a password has brought': restores,
       'grants lost, by the fault before': lost,
       'expired tokens served': this.#expiredServed,
       'longest time in which the provider refused what was answered, in ms': longestRefusedMs,
@@ -190,6 +198,7 @@ export class Witness {
 
   #judgeLoss({ guid, lostBy }: Person, answersLost: number): void {
     if (lostBy === null) this.isWrong(`${guid} was lost soon after no fault that can lose an answer`)
+    if (this.#passwordGrant) this.isWrong(`${guid} was lost, with the password grant`)
     if (this.#rotation === 'on_use') this.isWrong(`${guid} was lost, in on_use mode`)
     if (answersLost < 1) this.isWrong(`${guid} was lost, and no answer to it was`)
   }
