@@ -76,8 +76,8 @@ export const historyMutants: readonly HistoryMutant[] = [
     edits: [
       {
         file: 'src/broker/provisioning.ts',
-        find: "const isAbandoned = known.status === 'under_way' && known.leaseUntilMs <= clock.now()",
-        replace: "const isAbandoned = known.status === 'under_way'",
+        find: 'return known.leaseUntilMs <= clock.now() ? { ...mine,',
+        replace: 'return known.leaseUntilMs > 0 ? { ...mine,',
       },
       {
         file: 'src/provider/healthtap.ts',

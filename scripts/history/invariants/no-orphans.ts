@@ -97,7 +97,11 @@ function whyNotRevoked(history: History, family: Family, pair: Pair): string | n
       call.endedMs > pair.issuedMs &&
       (call.guid === pair.guid || call.tokens.some(({ guid }) => guid === pair.guid)),
   )
+  // The first one that succeeded has replaced it, or one that was under way at the time.
+  const succeeded = replacing.filter(({ status }) => status === 200 || status === 201)
+  const replacedByMs = Math.min(...succeeded.map(({ endedMs }) => endedMs))
   for (const { beganMs, endedMs, gateway } of replacing) {
+    if (beganMs > replacedByMs) continue
     const [ended] = faultsBetween(history, ['kill', 'terminate'], gateway, beganMs, endedMs + 5_000)
     if (ended !== undefined) return `gateway ${gateway} was ended (${ended.name}) soon after it had replaced the pair`
   }
