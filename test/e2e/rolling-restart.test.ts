@@ -4,55 +4,12 @@ import { setTimeout as pause } from 'node:timers/promises'
 import t from 'tap'
 import { startDriven } from '../../sandbox/driver.ts'
 import { newCaller } from '../../src/cli/keys.ts'
+import { Balancer } from '../support/balancer.ts'
 import { serveEnvironment } from '../support/environment.ts'
 import { startRedis } from '../support/redis.ts'
-import { type Served, startServe } from '../support/serve.ts'
+import { startServe } from '../support/serve.ts'
 
 const { apiKey, entry } = newCaller('everything', ['*'])
-
-/** Sends each request to the next of those that were ready when last looked at, and never a second time. */
-class Balancer {
-  readonly failures: string[] = []
-  answered = 0
-  #ready: Served[] = []
-  #next = 0
-
-  async look(replicas: readonly Served[]): Promise<void> {
-    const seen = await Promise.all(
-      replicas.map(async replica => {
-        const isReady = await fetch(`${replica.url}/health/ready`).then(
-          ({ ok }) => ok,
-          () => false,
-        )
-        return isReady ? [replica] : []
-      }),
-    )
-    this.#ready = seen.flat()
-  }
-
-  get readyCount(): number {
-    return this.#ready.length
-  }
-
-  async send(method: string, path: string, body?: object): Promise<{ guid: string; version: number }> {
-    const replica = this.#ready[this.#next++ % this.#ready.length]
-    if (replica === undefined) throw new Error('no replica is ready')
-    try {
-      const response = await fetch(`${replica.url}${path}`, {
-        method,
-        headers: { authorization: `Bearer ${apiKey}`, 'content-type': 'application/json' },
-        body: JSON.stringify(body) ?? null,
-      })
-      const answer = JSON.parse(await response.text())
-      if (!response.ok) this.failures.push(`${method} ${path}: ${response.status} ${answer.code}`)
-      this.answered += 1
-      return answer
-    } catch (error) {
-      this.failures.push(`${method} ${path}: ${(error as Error).cause ?? error}`)
-      return { guid: '', version: 0 }
-    }
-  }
-}
 
 t.test('a rolling restart', async t => {
   const redis = await startRedis()
@@ -70,25 +27,24 @@ t.test('a rolling restart', async t => {
   })
   const start = () => startServe(t, environment)
   const replicas = await Promise.all([start(), start(), start()])
-  const balancer = new Balancer()
-  await balancer.look(replicas)
+  const balancer = new Balancer(apiKey, () => replicas.map(({ url }) => url))
+  await balancer.look()
   t.equal(balancer.readyCount, 3)
+  const send = async (method: string, path: string, body?: object) =>
+    (await balancer.send(method, path, body)).body as { guid: string; version: number }
   const people = await Promise.all(
-    Array.from({ length: 20 }, (_, index) => balancer.send('POST', '/v1/users', { username: `person ${index}` })),
+    Array.from({ length: 20 }, (_, index) => send('POST', '/v1/users', { username: `person ${index}` })),
   )
 
   let isOver = false
-  async function looking(): Promise<void> {
-    for (; !isOver; await pause(50)) await balancer.look([...replicas])
-  }
   async function asking(reader: number): Promise<void> {
     for (let round = reader; !isOver; round += 1, await pause(10)) {
       const { guid } = people[round % people.length] ?? { guid: '' }
-      const { version } = await balancer.send('GET', `/v1/grants/${guid}/token`)
-      if (round % 7 === 0) await balancer.send('POST', `/v1/grants/${guid}/refresh`, { version })
+      const { version } = await send('GET', `/v1/grants/${guid}/token`)
+      if (round % 7 === 0) await send('POST', `/v1/grants/${guid}/refresh`, { version })
     }
   }
-  const load = Promise.all([looking(), asking(0), asking(5), asking(10), asking(15)])
+  const load = Promise.all([balancer.lookUntil(() => isOver), asking(0), asking(5), asking(10), asking(15)])
 
   for (const old of [...replicas]) {
     replicas.push(await start())
@@ -106,7 +62,7 @@ t.test('a rolling restart', async t => {
     // They go on being renewed: one that is under way is at the provider first, and then here.
     let [refreshes, version] = [-1, -1]
     for (let tries = 0; tries < 100 && refreshes + 1 !== version; tries += 1) {
-      version = (await balancer.send('GET', `/v1/grants/${guid}/token`)).version
+      version = (await send('GET', `/v1/grants/${guid}/token`)).version
       refreshes = await refreshesOf(guid)
     }
     t.equal(refreshes + 1, version, 'a rotation for each version, and no other')
