@@ -39,7 +39,7 @@ export interface GrantImport {
 
 /**
  * `stored`: it stands now. `standing`: nothing was changed, since its authorization stands already, or a later one does.
- * `superseded`: its pair is of an authorization that was replaced or revoked. `grant`: what stands instead; null: nothing does.
+ * `superseded`: its pair is of an authorization that was replaced or revoked. `grant`: what stands instead, maybe `revoking`; null: nothing.
  */
 export type Installed =
   | { readonly kind: 'stored' | 'standing'; readonly grant: Grant }
@@ -151,7 +151,7 @@ export function createGrants(context: BrokerContext, discards: Discards, leftove
   async function superseded(by: Authorized, seen: Grant | null): Promise<Installed> {
     const standing = seen ?? (await persist(context, () => grants.read(by.guid)))?.record ?? null
     if (by.origin !== 'import') giveBack(by, standing)
-    return { kind: 'superseded', grant: standing?.status === 'revoking' ? null : standing }
+    return { kind: 'superseded', grant: standing }
   }
 
   function named(grant: Grant, username: string | null): Grant | undefined {
@@ -267,7 +267,7 @@ function guidOf(provisioning: Provisioning): string | null {
 
 function pairSuperseded(guid: string, standing: Grant | null): Problem {
   const detail =
-    standing === null
+    standing === null || standing.status === 'revoking'
       ? `The grant of ${guid} was revoked, and these tokens with it. Nothing was changed. To connect this person again, let them authorize.`
       : `A later authorization of ${guid} has replaced these tokens. Nothing was changed, and the later authorization stands.`
   return new Problem('pair_superseded', detail)

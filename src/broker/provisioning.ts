@@ -12,6 +12,7 @@ import {
   type BrokerContext,
   change,
   createStoreDelay,
+  grantNotFound,
   keep,
   persist,
   problemOf,
@@ -224,7 +225,8 @@ export function createProvisionings(
 
   /**
    * Stores the grant of an answered provisioning, and then the name. Every replica that finds the answer may do so: the same pair
-   * is stored once. null: the grant was stored before and deleted since, so the name is free again.
+   * is stored once. null: the grant was stored before and deleted since, so the name is free again. Throws `grant_not_found` while
+   * the grant is being revoked: the name is freed when that is over.
    */
   async function finish(
     username: string,
@@ -234,6 +236,7 @@ export function createProvisionings(
     seen?: Stored<Grant | null> | null,
   ): Promise<Grant | null> {
     const { grant } = await install(username, first, delay, seen)
+    if (grant?.status === 'revoking') throw grantNotFound(grant.guid)
     const next: Provisioning | null = grant === null ? null : { status: 'done', guid: grant.guid }
     await settle(username, known => (isAnswerOf(known, first) ? next : keep), answered, delay)
     return grant

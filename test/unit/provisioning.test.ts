@@ -64,6 +64,24 @@ t.test('the same name again is answered as a read is: never a token that has exp
   t.equal(await codeOf(provision()), 'reauthorization_required')
 })
 
+t.test('while its grant is being revoked, a name whose process died before it was done is not free', async t => {
+  const world = createWorld()
+  const { provisionings } = world.stores
+  const broker = world.replica()
+  const { grant } = await broker.provisionings.provision({ username: '4711', attributes: {} })
+  const mapped = await provisionings.read('4711')
+  await provisionings.write('4711', mapped?.revision ?? 0, { status: 'answered', grant })
+  world.provider.next('revoke', () => ({ kind: 'unavailable', upstream: { status: 503 }, retryAfterSeconds: null }))
+  t.match(await broker.revocations.revoke(grant.guid), { status: 'revoking' })
+
+  const next = world.replica()
+  t.equal(await codeOf(next.provisionings.provision({ username: '4711', attributes: {} })), 'grant_not_found')
+  t.match((await provisionings.read('4711'))?.record, { status: 'answered' })
+  t.equal(world.provider.times('createUser'), 1)
+  t.equal(await next.revocations.pursue(grant.guid), null)
+  t.equal(await provisionings.read('4711'), null)
+})
+
 t.test('a deletion that ends by invalid_grant frees the name', async t => {
   const world = createWorld()
   const broker = world.replica()
