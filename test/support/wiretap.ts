@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { createServer, type IncomingHttpHeaders, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { Test } from 'tap'
+import { Agent, fetch } from 'undici'
 
 interface WiredAnswer {
   readonly status: number
@@ -35,6 +36,8 @@ export async function startWiretap(
   provider: string,
   learn: (name: string, secret: string) => void,
 ): Promise<Wiretap> {
+  // Without connections that are kept: a sandbox that closes an idle one would break a request of ours, not of the gateway.
+  const dispatcher = new Agent({ pipelining: 0 })
   const replies: { text: string; reply: Reply; isOnce: boolean }[] = []
   const asked: { path: string; headers: IncomingHttpHeaders }[] = []
 
@@ -50,7 +53,7 @@ export async function startWiretap(
       return typeof value === 'string' ? [[name, value] as [string, string]] : []
     })
     const { method = 'GET' } = request
-    const init = { method, headers, redirect: 'manual' as const, ...(method === 'GET' ? {} : { body }) }
+    const init = { method, headers, redirect: 'manual' as const, dispatcher, ...(method === 'GET' ? {} : { body }) }
     const response = await fetch(`${provider}${request.url}`, init)
     const retryAfter = response.headers.get('retry-after')
     return {
@@ -81,6 +84,7 @@ export async function startWiretap(
   t.teardown(() => {
     server.close()
     server.closeAllConnections()
+    void dispatcher.destroy()
   })
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,

@@ -78,7 +78,7 @@ t.test('while its grant is being revoked, a name whose process died before it wa
   t.equal(await codeOf(next.provisionings.provision({ username: '4711', attributes: {} })), 'grant_not_found')
   t.match((await provisionings.read('4711'))?.record, { status: 'answered' })
   t.equal(world.provider.times('createUser'), 1)
-  t.equal(await next.revocations.pursue(grant.guid), null)
+  t.equal(await next.revocations.revoke(grant.guid), null)
   t.equal(await provisionings.read('4711'), null)
 })
 
