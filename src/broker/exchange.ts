@@ -304,14 +304,14 @@ export function createExchanges(
     if (attempt.authorization !== null) await conclude(attempt.authorization, result)
   }
 
-  /** null: nothing was spent, the same code may be sent again. */
+  /** null: nothing was spent, the same code may be sent again. Another replica may have claimed the code meanwhile: its record stays. */
   async function remember({ authorization, delay, key, standing }: Attempt, outcome: Outcome | null): Promise<void> {
     const state = authorization?.state ?? null
     const expiresAtMs = clock.now() + OUTCOME_LIFE_MS
     const next = outcome === null ? null : { ...outcome, state, expiresAtMs }
     await persist(
       context,
-      () => change(exchanges, key, () => next, standing),
+      () => change(exchanges, key, known => (isToSettle(known, standing.record, next) ? next : keep), standing),
       async () => delay.begin(),
     )
   }
@@ -326,6 +326,17 @@ export function createExchanges(
       while (underWay.size > 0) await Promise.allSettled([...underWay.values()].map(({ work }) => work))
     },
   }
+}
+
+/** Whether an attempt with this claim may write its outcome over `known`. That a grant was made is true whatever stands there. */
+function isToSettle(known: Exchange | null, claim: Exchange, next: Exchange | null): boolean {
+  if (known === null || isSameClaim(known, claim)) return true
+  return next?.status === 'done' && known.status !== 'done'
+}
+
+function isSameClaim(known: Exchange, claim: Exchange): boolean {
+  if (known.status !== 'under_way' || claim.status !== 'under_way') return false
+  return known.owner === claim.owner && known.leaseUntilMs === claim.leaseUntilMs
 }
 
 type Outcome =

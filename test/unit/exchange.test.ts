@@ -1,0 +1,35 @@
+import t from 'tap'
+import { Secret } from '../../src/ports/secret.ts'
+import { type Stores, StoreUnavailable } from '../../src/ports/store.ts'
+import { createWorld } from '../support/broker.ts'
+
+const unavailable = { kind: 'unavailable', upstream: { status: 503 }, retryAfterSeconds: null } as const
+const request = { code: new Secret('code'), redirectUri: 'https://app.example/cb' }
+
+t.test('a code that was given back, by a write whose answer was lost, is not given back once more', async t => {
+  const world = createWorld()
+  const { exchanges } = world.stores
+  let isLost = false
+  const stores: Stores = {
+    ...world.stores,
+    exchanges: {
+      ...exchanges,
+      async write(key, ifRevision, next) {
+        const written = await exchanges.write(key, ifRevision, next)
+        if (next !== null || isLost) return written
+        isLost = true
+        throw new StoreUnavailable('away')
+      },
+    },
+  }
+  const [first, second] = [world.replica(stores), world.replica()]
+  world.provider.next('exchange', () => unavailable)
+  const refused = t.rejects(first.exchanges.exchange(request), { code: 'provider_unavailable' })
+  await world.clock.advance(0)
+  t.ok(isLost)
+  const { grant } = await second.exchanges.exchange(request)
+  await world.clock.advance(10_000)
+  await refused
+  t.match(await first.exchanges.exchange(request), { created: false, grant: { guid: grant.guid, version: 1 } })
+  t.equal(world.provider.times('exchange'), 2)
+})
