@@ -193,7 +193,8 @@ export function createGrants(context: BrokerContext, discards: Discards, leftove
   async function listByUsername(username: string, status: GrantStatus | undefined): Promise<GrantPage> {
     const known = (await provisionings.read(username))?.record
     const grant = known?.status === 'done' ? (await grants.read(known.guid))?.record : undefined
-    const fits = grant !== undefined && (status === undefined || grant.status === status)
+    const isTheirs = grant?.username == null || grant.username === username
+    const fits = grant !== undefined && isTheirs && (status === undefined || grant.status === status)
     return { grants: fits ? [grant] : [], nextCursor: null }
   }
 
@@ -214,7 +215,7 @@ export function createGrants(context: BrokerContext, discards: Discards, leftove
       password: null,
     })
     if (installed.kind === 'superseded') {
-      await claim?.undo()
+      if (installed.grant?.username !== request.username) await claim?.undo()
       throw pairSuperseded(request.guid, installed.grant)
     }
     const { grant } = installed
@@ -222,18 +223,26 @@ export function createGrants(context: BrokerContext, discards: Discards, leftove
     return { grant, created: before === null || before.status === 'revoking' }
   }
 
-  /** An import also settles a provisioning that was in doubt: an operator says whose name it is. */
+  /**
+   * An import also settles a provisioning that was in doubt: an operator says whose name it is. `undo` does nothing where another
+   * import has claimed the name since, or did before.
+   */
   async function claimUsername(username: string, guid: string): Promise<{ undo(): Promise<void> }> {
     let before: Provisioning | null = null
     const claimed = await change(provisionings, username, (known): Provisioning | undefined => {
       before = known
       const isFree = known === null || known.status === 'in_doubt' || hasLapsed(known)
-      return isFree ? { status: 'done', guid } : keep
+      // Written anew also where it is the same: each claim has a revision of its own.
+      const isSame = known?.status === 'done' && known.guid === guid
+      return isFree || isSame ? { status: 'done', guid } : keep
     })
     if (claimed?.record.status === 'done' && claimed.record.guid === guid) {
       const isOurs = (known: Provisioning | null) => known?.status === 'done' && known.guid === guid
       const undo = async () => {
-        await change(provisionings, username, known => (isOurs(known) && !isOurs(before) ? before : keep))
+        if (isOurs(before)) return
+        const decide = (known: Provisioning | null, revision: number) =>
+          revision === claimed.revision && isOurs(known) ? before : keep
+        await persist(context, () => change(provisionings, username, decide))
       }
       return { undo }
     }

@@ -48,6 +48,8 @@ export interface Provisionings {
 }
 
 const PASSWORD_BYTES = 32
+/** Longer than a replica takes to restore a grant that a fail-over has lost, and than an import takes. */
+const APPEARS_WITHIN_MS = 20_000
 
 type UnderWay = Provisioning & { status: 'under_way' }
 
@@ -126,17 +128,32 @@ export function createProvisionings(
         continue
       }
       if (known?.status === 'done') {
-        if ((await grants.find(known.guid)) !== null) {
+        const grant = await grants.find(known.guid)
+        if (grant !== null && isCalled(grant, username)) {
           return { grant: await tokens.read(known.guid, null), created: false }
         }
-        // The grant was deleted by a process that did not live to free its name.
-        await provisionings.write(username, stored?.revision ?? 0, null)
+        running.isElsewhere = true
+        if (await isFree(known.guid, username)) await provisionings.write(username, stored?.revision ?? 0, null)
         continue
       }
       running.isElsewhere = true
       const untilMs = known?.status === 'under_way' ? known.leaseUntilMs : clock.now()
       await watch(context, provisionings, username, untilMs, seen => seen?.status !== 'under_way')
     }
+  }
+
+  /**
+   * Whether a name is free although its record names a grant: that one is not there, or has another name. A removal is remembered
+   * for minutes: its process did not live to free the name. Without one, the replica that stored the grant may be about to restore
+   * what a fail-over has lost, or an import that has claimed the name is about to store its grant.
+   */
+  async function isFree(guid: string, username: string): Promise<boolean> {
+    const standing = await context.stores.grants.standing(guid)
+    if (standing !== null && standing.record === null) return true
+    const isTheirs = (grant: Grant | null) => grant !== null && isCalled(grant, username)
+    const untilMs = clock.now() + APPEARS_WITHIN_MS
+    const seen = await watch(context, context.stores.grants, guid, untilMs, isTheirs)
+    return !isTheirs(seen?.record ?? null)
   }
 
   /** Claims the name for this process, so that one user is made. `mine` null: the user is made, or another replica is at it. */
@@ -192,7 +209,9 @@ export function createProvisionings(
     }
     const first = firstGrant(resolved.guid, outcome.value, issuedAtMs, username, password)
     // Nothing stands there any more: another replica has settled the name, and its grant was deleted since.
-    const isOpen = (known: Provisioning | null) => known?.status === 'under_way' || known?.status === 'in_doubt'
+    // Each claim of a free name makes a password of its own, and a claim that is taken over keeps it.
+    const isOpen = (known: Provisioning | null) =>
+      (known?.status === 'under_way' || known?.status === 'in_doubt') && known.password.equals(password)
     const [answered, seen] = await Promise.all([
       settle(username, known => (isOpen(known) ? { status: 'answered', grant: first } : keep), standing, delay),
       context.stores.grants.standing(first.guid).catch(() => undefined),
@@ -359,4 +378,9 @@ function underWayElsewhere(): Problem {
   const detail =
     "Another replica's attempt to make this user has no outcome yet. It may have stopped: the next request after its time is up goes on. Repeat this request."
   return new Problem('provider_unavailable', detail, { retryAfterSeconds: 2 })
+}
+
+/** A grant without a username may belong to any: an import has claimed the name for it. */
+function isCalled(grant: Grant, username: string): boolean {
+  return grant.username === null || grant.username === username
 }

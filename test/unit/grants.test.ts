@@ -1,9 +1,11 @@
 /** Imports and provisionings obey the rules of refreshes: a version is one pair, and what was replaced or deleted stays so. */
 import t from 'tap'
+import type { Problem } from '../../src/errors.ts'
 import type { TokenAnswer } from '../../src/ports/provider.ts'
 import { Secret } from '../../src/ports/secret.ts'
-import { RETIRED_FOR_MS, StoreUnavailable } from '../../src/ports/store.ts'
+import { RETIRED_FOR_MS, type Stores, StoreUnavailable } from '../../src/ports/store.ts'
 import { createWorld, type World } from '../support/broker.ts'
+import { pending } from '../support/pending.ts'
 
 const SUPERSEDED = { code: 'pair_superseded', status: 409 }
 
@@ -317,5 +319,69 @@ t.test('an imported pair that another has replaced is refused for as long as the
   await put('P1')
   await put('P2')
   await world.clock.advance(RETIRED_FOR_MS + 3_600_000)
+  await t.rejects(put('P1'), SUPERSEDED)
+})
+
+/** What a provisioning of `bob` is answered, once every wait in it is over. */
+async function provisioned(world: World, broker: ReturnType<World['replica']>) {
+  const made = broker.provisionings.provision({ username: 'bob', attributes: {} })
+  await world.clock.advance(20_000)
+  return (await made).grant
+}
+
+t.test('a refused import gives no name to a grant that has another one', async t => {
+  for (const how of ['its write is refused once', 'the process dies before that']) {
+    const { world, broker, put } = setUp()
+    await put('P1', 'ada@example.com')
+    await world.clock.advance(1)
+    await put('P2')
+    const { grants, provisionings } = world.stores
+    let isRefusing = true
+    const stores: Stores = {
+      ...world.stores,
+      grants: how.startsWith('its') ? grants : { ...grants, standing: () => new Promise(() => {}) },
+      provisionings: {
+        ...provisionings,
+        async write(name, ifRevision, next) {
+          if (next !== null || !isRefusing) return await provisionings.write(name, ifRevision, next)
+          isRefusing = false
+          throw new StoreUnavailable('away')
+        },
+      },
+    }
+    const refused = put('P1', 'bob', world.replica(stores)).catch((error: Problem) => error.code)
+    await world.clock.advance(1_000)
+    if (how.startsWith('its')) t.equal(await refused, 'pair_superseded', how)
+    t.match(await broker.grants.list({ username: 'bob', limit: 1 }), { grants: [] }, how)
+    t.match(await provisioned(world, broker), { guid: 'guid-bob', username: 'bob' }, how)
+  }
+})
+
+t.test('a refused import takes no name from another import that was stored', async t => {
+  const { world, broker, put } = setUp()
+  await put('P1')
+  await world.clock.advance(1)
+  await put('P2')
+  const slow = pending<void>()
+  const { grants } = world.stores
+  const stores = {
+    ...world.stores,
+    grants: { ...grants, standing: (guid: string) => slow.promise.then(() => grants.standing(guid)) },
+  }
+  const late = put('P1', 'bob', world.replica(stores)).catch((error: Problem) => error.code)
+  await world.clock.advance(1)
+  t.match(await put('P3', 'bob'), { grant: { username: 'bob', version: 3 } })
+  slow.resolve()
+  t.equal(await late, 'pair_superseded')
+  t.match(await provisioned(world, broker), { guid: 'ada', username: 'bob' })
+  t.equal(world.provider.times('createUser'), 0)
+})
+
+t.test('a deletion that ends by invalid_grant retires its pairs too', async t => {
+  const { world, broker, put } = setUp()
+  await broker.grants.import({ guid: 'ada', answer: answerOf('P1', 10), username: null })
+  await world.clock.advance(11_000)
+  world.provider.next('refresh', () => ({ kind: 'rejected', upstream: { status: 400, error: 'invalid_grant' } }))
+  await remove(world, broker)
   await t.rejects(put('P1'), SUPERSEDED)
 })

@@ -2,8 +2,11 @@ import t from 'tap'
 import type { Problem } from '../../src/errors.ts'
 import { Secret } from '../../src/ports/secret.ts'
 import { StoreUnavailable } from '../../src/ports/store.ts'
-import { createWorld } from '../support/broker.ts'
+import { createWorld, LEASE_MS } from '../support/broker.ts'
+import { FlakyStores } from '../support/flaky-stores.ts'
+import { pending } from '../support/pending.ts'
 
+const rejected = { kind: 'rejected', upstream: { status: 400, error: 'invalid_grant' } } as const
 const conflict = { kind: 'conflict', upstream: { status: 422 } }
 
 function codeOf(work: Promise<unknown>): Promise<string> {
@@ -18,8 +21,63 @@ t.test('a name whose grant is gone is asked for at the provider again', async t 
   const broker = world.replica()
   await world.stores.provisionings.write('4711', 0, { status: 'done', guid: 'gone' })
   world.provider.next('createUser', () => conflict)
-  t.equal(await codeOf(broker.provisionings.provision({ username: '4711', attributes: {} })), 'username_taken')
+  const refused = codeOf(broker.provisionings.provision({ username: '4711', attributes: {} }))
+  await world.clock.advance(19_000)
+  t.equal(world.provider.times('createUser'), 0, 'not while another replica may restore it')
+  await world.clock.advance(1_000)
+  t.equal(await refused, 'username_taken')
   t.equal(await world.stores.provisionings.read('4711'), null)
+})
+
+t.test('a name whose grant was removed a moment ago is asked for at once', async t => {
+  const world = createWorld()
+  const broker = world.replica()
+  const { grant } = await broker.provisionings.provision({ username: '4711', attributes: {} })
+  await world.stores.grants.write(grant.guid, (await world.stores.grants.read(grant.guid))?.revision ?? 0, null)
+  world.provider.next('createUser', () => conflict)
+  t.equal(await codeOf(broker.provisionings.provision({ username: '4711', attributes: {} })), 'username_taken')
+})
+
+t.test('a name is kept while a fail-over has lost its grant', async t => {
+  const flaky = new FlakyStores()
+  const world = createWorld({ stores: flaky.stores })
+  const [writer, other] = [world.replica(), world.replica()]
+  await writer.start()
+  await writer.provisionings.provision({ username: '4711', attributes: {} })
+  flaky.forgetGrants()
+  const again = other.provisionings.provision({ username: '4711', attributes: {} })
+  await world.clock.advance(20_000)
+  t.match(await again, { created: false, grant: { guid: 'guid-4711', status: 'active', version: 1 } })
+  t.equal(world.provider.times('createUser'), 1)
+  const stopped = writer.stop()
+  await world.clock.advance(60_000)
+  await stopped
+})
+
+t.test('a replica that slept settles no claim of another one: what was deleted stays deleted', async t => {
+  const world = createWorld({ passwordGrant: true })
+  const [sleeper, second, third] = [world.replica(), world.replica(), world.replica()]
+  const [late, pendingUser] = [pending<unknown>(), pending<unknown>()]
+  const answer = world.provider.answer({ guid: 'guid-4711' })
+  world.provider.next('createUser', () => late.promise)
+  sleeper.provisionings.provision({ username: '4711', attributes: {} }).catch(() => {})
+  await world.clock.advance(2 * LEASE_MS + 1)
+  world.provider.next('createUser', () => conflict)
+  world.provider.next('authenticate', () => world.provider.answer({ guid: 'guid-4711' }))
+  await second.provisionings.provision({ username: '4711', attributes: {} })
+  const deleted = second.revocations.revoke('guid-4711')
+  await world.clock.advance(1_000)
+  t.equal(await deleted, null)
+  world.provider.next('createUser', () => pendingUser.promise)
+  const again = codeOf(third.provisionings.provision({ username: '4711', attributes: {} }))
+  await world.clock.advance(100)
+  late.resolve(answer)
+  await world.clock.advance(100)
+  t.equal(await world.stores.grants.read('guid-4711'), null)
+  world.provider.next('authenticate', () => rejected)
+  pendingUser.resolve(conflict)
+  await world.clock.advance(1_000)
+  t.equal(await again, 'username_taken')
 })
 
 t.test('an attempt that was left behind is in doubt, and is finished by whoever comes next', async t => {
