@@ -33,6 +33,8 @@ export interface Leftovers {
   endSoon(grant: Grant): void
   /** Ends the leftovers of a grant that is being revoked, now. True: none is left. */
   endAll(grant: Grant): Promise<boolean>
+  /** Ends those of authorizations that are over, now. True: none of them is left. */
+  endReplaced(grant: Grant): Promise<boolean>
   /** Resolves when no request for this grant is under way. */
   doneWith(guid: string): Promise<void>
   /** Resolves when no request is under way. Those not ended stay in their records. */
@@ -137,7 +139,7 @@ export function createLeftovers(
     const { successor, isOver } = leftover
     const dead = { leftover, instead: [] }
     const use = successor === null ? null : await ending.use(successor)
-    // A resource that accepts whatever it is shown would end nothing: at a revocation the pair is revoked as well.
+    // At a revocation the pair is revoked as well: the resource may have begun to accept any token.
     if (use === 'accepted' && !isRevoking) return { ...dead, isCertain: true }
     const end = await ending.end(leftover, isOver || isRevoking)
     if (end.kind === 'ended') return { ...dead, isCertain: end.isCertain }
@@ -153,13 +155,14 @@ export function createLeftovers(
   async function endStored(guid: string): Promise<boolean> {
     const grant = (await grants.read(guid))?.record
     if (grant?.leftovers === undefined || grant.status === 'revoking') return true
-    return await end(grant, false)
+    return (await end(grant, false))?.leftovers === undefined
   }
 
-  async function end(grant: Grant, isRevoking: boolean): Promise<boolean> {
+  /** What stands afterwards. */
+  async function end(grant: Grant, isRevoking: boolean): Promise<Grant | null> {
     const { guid } = grant
     const ends = await endEach(grant, isRevoking)
-    if (ends.length === 0) return grant.leftovers === undefined
+    if (ends.length === 0) return grant
     const hasSpent = ends.some(({ instead }) => instead.length > 0)
     const decide = (now: Grant | null) =>
       now === null || (now.leftovers === undefined && !hasSpent) ? keep : settled(now, ends)
@@ -173,7 +176,13 @@ export function createLeftovers(
     for (const { instead, isCertain } of ends) {
       if (instead.length === 0) events.emit({ type: 'pair.revoked', guid, confirmed: isCertain })
     }
-    return stored?.record.leftovers === undefined
+    return stored?.record ?? null
+  }
+
+  async function endReplaced(grant: Grant): Promise<boolean> {
+    const leftovers = (grant.leftovers ?? []).filter(({ isOver }) => isOver)
+    const left = leftovers.length === 0 ? null : await end({ ...grant, leftovers }, true)
+    return !left?.leftovers?.some(({ isOver }) => isOver)
   }
 
   function discardAll(guid: string, ends: readonly LeftoverEnd[]): void {
@@ -246,7 +255,13 @@ export function createLeftovers(
       waiting.set(guid, cancel)
     },
 
-    endAll: grant => track(grant.guid, end(grant, true)),
+    endAll: grant =>
+      track(
+        grant.guid,
+        end(grant, true).then(left => left?.leftovers === undefined),
+      ),
+
+    endReplaced: grant => track(grant.guid, endReplaced(grant)),
 
     async doneWith(guid) {
       await Promise.allSettled([...underWay].flatMap(([work, of]) => (of === guid ? [work] : [])))

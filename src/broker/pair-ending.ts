@@ -1,11 +1,12 @@
 /** Ends one pair at the provider, which ignores the revocation of a pair whose access token has expired (before Doorkeeper 5.8.1). */
 import type { TokenPair } from '../ports/records.ts'
-import type { Secret } from '../ports/secret.ts'
+import { Secret } from '../ports/secret.ts'
 import type { BrokerContext } from './context.ts'
 import { lifetimeMs } from './policy.ts'
 
 /** A token that lives no longer than this may be dead by the time the provider looks at it. */
 export const REVOCABLE_LIFE_MS = 2_000
+const TOKEN_BYTES = 32
 
 export interface EndablePair {
   readonly pair: TokenPair
@@ -14,7 +15,7 @@ export interface EndablePair {
 
 /**
  * What a protected resource said to an access token. `accepted`: its predecessor is dead. `refused`: the token itself is. `missing`:
- * there is no such resource. `failed`: it may work later.
+ * there is no such resource, or it accepts any token. `failed`: it may work later.
  */
 export type Use = 'accepted' | 'refused' | 'missing' | 'failed'
 
@@ -42,21 +43,38 @@ export interface PairEnding {
 const RESOURCE_MISSING_MS = 3_600_000
 /** One that hangs must not take a provider slot each time. */
 const RESOURCE_FAILS_MS = 1_000
+/** How long a resource that has refused a made-up token is believed. */
+const RESOURCE_PROVED_MS = 3_600_000
 
 export function createPairEnding(context: BrokerContext): PairEnding {
   const { clock, policy, provider, slots } = context
   let resourceMissingUntilMs = 0
   let resourceFailsUntilMs = 0
+  let resourceProvedUntilMs = 0
 
   async function use(accessToken: Secret): Promise<Use> {
     if (clock.now() < resourceMissingUntilMs) return 'missing'
     if (clock.now() < resourceFailsUntilMs) return 'failed'
+    const use = await present(accessToken)
+    if (use !== 'accepted' || clock.now() < resourceProvedUntilMs) return use
+    // A page that anyone may read, or a proxy's, accepts whatever it is shown. Then nothing was used.
+    const madeUp = await present(new Secret(context.random.token(TOKEN_BYTES)))
+    if (madeUp === 'accepted') return isMissing()
+    if (madeUp === 'refused') resourceProvedUntilMs = clock.now() + RESOURCE_PROVED_MS
+    return madeUp === 'refused' ? use : madeUp
+  }
+
+  async function present(accessToken: Secret): Promise<Use> {
     const presented = await slots.run('background', () => provider.present(accessToken))
     if (presented.kind === 'ok') return presented.value ? 'accepted' : 'refused'
     if (presented.kind !== 'refused') {
       resourceFailsUntilMs = clock.now() + RESOURCE_FAILS_MS
       return 'failed'
     }
+    return isMissing()
+  }
+
+  function isMissing(): Use {
     resourceMissingUntilMs = clock.now() + RESOURCE_MISSING_MS
     return 'missing'
   }

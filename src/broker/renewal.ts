@@ -163,7 +163,11 @@ export function createRenewals(
       const isOver = outcome.kind === 'rejected' && isDefinite(begun.record) && mayRestore(begun.record)
       return isOver ? await restore(begun, outcome, lane, delay) : await settle(begun, outcome)
     }
-    const result = await commit(rotationFrom(policy, begun.record, outcome.value, issuedAtMs), begun, delay)
+    const rotation = rotationFrom(policy, begun.record, outcome.value, issuedAtMs)
+    const result = await commit(rotation, begun, delay).catch(error => {
+      if (asked.observation !== null) leftovers.forget(asked.observation.guid)
+      throw error
+    })
     return await observed(asked.observation, result, delay)
   }
 
@@ -238,9 +242,14 @@ export function createRenewals(
     const problem = await breaker.whyNot(lane)
     if (problem !== null) return { kind: 'failed', problem }
     const isObserved = await leftovers.prepare(seen)
-    const asked = await askProvider(seen, isObserved, known)
-    if (isObserved && ('kind' in asked || asked.observation === null)) leftovers.forget(seen.guid)
-    return asked
+    let isUnderObservation = false
+    try {
+      const asked = await askProvider(seen, isObserved, known)
+      isUnderObservation = !('kind' in asked) && asked.observation !== null
+      return asked
+    } finally {
+      if (isObserved && !isUnderObservation) leftovers.forget(seen.guid)
+    }
   }
 
   async function askProvider(seen: Grant, isObserved: boolean, known?: Stored<Grant>): Promise<RenewalResult | Asked> {

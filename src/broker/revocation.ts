@@ -60,8 +60,9 @@ export function createRevocations(
       const stored = await store.read(guid)
       // Somebody else has brought it to its end, maybe by an `invalid_grant`: its name is free all the same.
       if (stored === null && before?.status === 'revoking') return await gone(before)
-      if (stored === null || stored.record.status !== 'revoking') return null
+      if (stored === null) return null
       const grant = stored.record
+      if (grant.status !== 'revoking') return await replaced(grant)
 
       // Another replica is refreshing it: what that brings has to be revoked as well.
       if (isHeld(grant, clock.now())) {
@@ -73,7 +74,9 @@ export function createRevocations(
       // Every pair of the grant has to be dead before it is gone, those that it has left behind first.
       if (grant.leftovers !== undefined) {
         if (await leftovers.endAll(grant)) continue
-        return await putOff(grant, 'provider_unavailable', nextTry(grant, null))
+        const left = await putOff(grant, 'provider_unavailable', nextTry(grant, null))
+        if (left?.status === 'revoking') return left
+        continue
       }
 
       // The provider ignores the revocation of a refresh token whose access token has expired: renew first.
@@ -95,7 +98,9 @@ export function createRevocations(
         if (result.kind === 'gone') return await gone(grant)
       }
       if (outcome.kind !== 'ok') {
-        return await putOff(grant, problemOf(outcome, 'a revocation').code, nextTry(grant, outcome))
+        const left = await putOff(grant, problemOf(outcome, 'a revocation').code, nextTry(grant, outcome))
+        if (left?.status === 'revoking') return left
+        continue
       }
       // The request may have waited, or this process slept: then the provider has ignored it.
       if (grant.accessTokenExpiresAtMs <= clock.now() && renewed < MOST_RENEWALS) continue
@@ -106,6 +111,12 @@ export function createRevocations(
       events.emit({ type: 'grant.revoked', guid, version: grant.version })
       return await gone(grant)
     }
+  }
+
+  /** The person has authorized again meanwhile. What was to be revoked is a leftover of the new grant, which stays. */
+  async function replaced(standing: Grant): Promise<Grant | null> {
+    await leftovers.doneWith(standing.guid)
+    return (await leftovers.endReplaced(standing)) ? null : standing
   }
 
   /** `failure` null: the provider did not end what the grant has left behind. */

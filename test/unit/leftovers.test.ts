@@ -2,7 +2,9 @@
 import t from 'tap'
 import type { Provider, TokenAnswer } from '../../src/ports/provider.ts'
 import { Secret } from '../../src/ports/secret.ts'
+import { StoreUnavailable } from '../../src/ports/store.ts'
 import { createWorld } from '../support/broker.ts'
+import { pending } from '../support/pending.ts'
 
 const MINUTE_MS = 60_000
 const LIFETIME_MS = 7_200_000
@@ -247,14 +249,57 @@ t.test('many refreshes in a moment leave nothing alive after DELETE', async t =>
   t.strictSame(alive(), [])
 })
 
-t.test('a resource that accepts whatever it is shown does not leave a pair alive after DELETE', async t => {
-  const { alive, provider, refresh, remove, signIn } = setUp({ mode: 'on_use' })
+t.test('a resource that accepts any token ends nothing: each predecessor is revoked', async t => {
+  const { alive, clock, provider, refresh, remove, signIn, standing } = setUp({ mode: 'on_use' })
   Object.assign(provider, { present: async () => ({ kind: 'ok', value: true }) })
   await signIn()
-  for (const version of [1, 2]) await refresh(version)
+  for (const version of [1, 2]) {
+    await refresh(version)
+    await clock.advance(10_000)
+    t.strictSame(alive(), [version], 'only the pair that stands')
+    t.equal((await standing())?.leftovers, undefined)
+  }
+  await refresh(3)
   t.equal(await remove(), null)
   t.strictSame(alive(), [])
 })
+
+t.test('a resource that accepts any token, and one that checks them, are told apart once an hour', async t => {
+  const { asked, rotate, signIn } = setUp({ mode: 'on_use' })
+  await signIn()
+  await rotate(1)
+  const before = { ...asked }
+  await rotate(10)
+  t.equal((asked.present ?? 0) - (before.present ?? 0), 10)
+})
+
+t.test(
+  'DELETE of a person who signs in meanwhile: the pair that was to be revoked is dead before the answer',
+  async t => {
+    for (const isRefused of [true, false]) {
+      const { alive, broker, clock, kept, provider, signIn, standing } = setUp({ mode: 'instant' })
+      await signIn()
+      const held = pending<void>()
+      Object.assign(provider, {
+        async revoke(token: Secret) {
+          Object.assign(provider, { revoke: kept.revoke })
+          await held.promise
+          return isRefused
+            ? { kind: 'unavailable', upstream: { status: 503 }, retryAfterSeconds: null }
+            : kept.revoke?.(token)
+        },
+      })
+      const deleted = broker.revocations.revoke('ada')
+      await clock.advance(100)
+      await signIn('again')
+      held.resolve()
+      await clock.advance(100)
+      t.equal(await deleted, null)
+      t.strictSame(alive(), [1], isRefused ? 'the first try was refused' : 'the first try was late')
+      t.match(await standing(), { status: 'active' })
+    }
+  },
+)
 
 t.test('DELETE waits for a refresh that another replica is at', async t => {
   const { alive, clock, kept, provider, replica, remove, signIn, broker } = setUp({ mode: 'instant' })
@@ -311,4 +356,22 @@ t.test('a refresh that is rejected while its grant is deleted tells callers that
   t.equal(await revoked, null)
   t.notOk(events.some(({ type }) => type === 'grant.ended'))
   t.equal(await stores.grants.read('ada'), null)
+})
+
+t.test('instant: a refresh that the store refuses does not keep a replica from learning the mode', async t => {
+  const { asked, broker, rotate, signIn, stores } = setUp({ mode: 'instant' })
+  await signIn()
+  const { write } = stores.grants
+  Object.assign(stores.grants, {
+    write: async () => {
+      Object.assign(stores.grants, { write })
+      throw new StoreUnavailable('away')
+    },
+  })
+  await t.rejects(broker.tokens.report('ada', 1), { name: 'StoreUnavailable' })
+  await rotate(12)
+  const before = { ...asked }
+  await rotate(50)
+  const requests = (asked.present ?? 0) - (before.present ?? 0) + (asked.revoke ?? 0) - (before.revoke ?? 0)
+  t.ok(requests <= 2, `${requests} requests beside 50 refreshes`)
 })
