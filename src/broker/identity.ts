@@ -9,21 +9,28 @@ export interface Resolved {
   readonly upstream: Upstream | null
 }
 
-const TRIES = 3
-const RETRY_MS = 250
+const RETRY_FIRST_MS = 250
+/** Where the caller says whose tokens these are, little is won by waiting. */
+const TRIES_WITH_GUID_MS = 750
 
-/** Whose tokens these are: as the answer says, else as the identity URL says, else as the caller says. */
+/**
+ * Whose tokens these are: as the answer says, else as the identity URL says, else as the caller says. A pair without a
+ * guid is lost to its person, so an identity URL that fails is asked again for half a lease, more and more seldom.
+ */
 export async function resolveGuid(
   context: BrokerContext,
   answer: TokenAnswer,
   callersGuid: string | null,
 ): Promise<Resolved> {
   if (answer.guid !== null) return { guid: answer.guid, upstream: null }
-  for (let tries = 1; ; tries += 1) {
+  const { clock, policy } = context
+  const untilMs = clock.now() + (callersGuid === null ? policy.leaseMs / 2 : TRIES_WITH_GUID_MS)
+  for (let waitMs = RETRY_FIRST_MS; ; waitMs *= 2) {
     const identity = await context.slots.run('reader', () => context.provider.identify(answer.pair.accessToken))
     if (identity.kind === 'ok') return { guid: identity.value ?? callersGuid, upstream: null }
     const isPassing = identity.kind === 'unavailable' || identity.kind === 'unknown'
-    if (!isPassing || tries === TRIES) return { guid: callersGuid, upstream: identity.upstream }
-    await context.clock.sleep(RETRY_MS, context.closing)
+    const isLast = context.closing.aborted || clock.now() + waitMs > untilMs
+    if (!isPassing || isLast) return { guid: callersGuid, upstream: identity.upstream }
+    await clock.sleep(waitMs, context.closing)
   }
 }

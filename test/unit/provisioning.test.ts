@@ -54,6 +54,18 @@ t.test('a name is kept while a fail-over has lost its grant', async t => {
   await stopped
 })
 
+t.test('an identity URL that fails for some seconds loses no new user', async t => {
+  const world = createWorld()
+  const broker = world.replica()
+  world.provider.next('createUser', () => world.provider.answer())
+  const failing = { kind: 'unavailable', upstream: { status: 503 }, retryAfterSeconds: null }
+  for (let time = 0; time < 4; time += 1) world.provider.next('identify', () => failing)
+  world.provider.next('identify', () => ({ kind: 'ok', value: 'guid-4711' }))
+  const made = broker.provisionings.provision({ username: '4711', attributes: {} })
+  await world.clock.advance(3_750)
+  t.match(await made, { created: true, grant: { guid: 'guid-4711' } })
+})
+
 t.test('a replica that slept settles no claim of another one: what was deleted stays deleted', async t => {
   const world = createWorld({ passwordGrant: true })
   const [sleeper, second, third] = [world.replica(), world.replica(), world.replica()]
