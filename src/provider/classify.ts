@@ -66,6 +66,18 @@ export function classifyTokenAnswer(
   return half === null ? unreadable(answer) : { kind: 'ok', value: half }
 }
 
+/**
+ * Whether a pair has come in an answer that did not end as HTTP says: a wrong length, no last chunk, a connection that broke.
+ *
+ * It is safe to take it. The body is parsed as a whole, and an object that was cut off anywhere does not parse, so no token is
+ * shortened. HTTP's framing vouches for nothing: to break it off, an attacker or a proxy has to be on the connection. In TLS that
+ * lets them cut bytes off and not change any. Without TLS they could send a whole answer of their own as well.
+ */
+export function bringsPair(answer: Answer): boolean {
+  const body = isSuccess(answer) ? parseObject(answer.body) : null
+  return body !== null && tokenAnswerOf(body, null) !== null
+}
+
 /** RFC 7009, section 2.2: 200 for every token that is not valid any more; the body does not matter. */
 export function classifyRevocation(answer: Answer): Outcome<null> {
   return failureOf('revoke', answer, parseObject(answer.body)) ?? { kind: 'ok', value: null }

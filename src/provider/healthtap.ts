@@ -5,6 +5,7 @@ import { Secret } from '../ports/secret.ts'
 import { noTracing, type Span, type Tracing } from '../ports/tracing.ts'
 import {
   type Answer,
+  bringsPair,
   classifyIdentity,
   classifyPresentation,
   classifyRevocation,
@@ -143,8 +144,17 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
         'user-agent': 'healthtap-gateway',
       },
     })
+    function answered(came: HttpAnswer): Outcome<T> {
+      span.tell({ 'http.response.status_code': came.status })
+      const answer = answerOf(came)
+      const dateMs = httpDateMs(answer.date)
+      if (dateMs !== null) options.onDate?.({ dateMs, sentAtMs, receivedAtMs: Date.now() })
+      return classify(answer)
+    }
     if (end.kind === 'silence') {
-      const { wasSent, reason } = end
+      const { part, reason, wasSent } = end
+      // A pair that came is kept, however the answer ended.
+      if (part !== null && bringsPair(answerOf(part))) return answered(part)
       const silence = { upstream: {}, retryAfterSeconds: null, reason }
       // A part of an answer, or one that is not HTTP, does not tell whether the provider has done its work. So it is not settled,
       // and tried again after the lease: that costs time, and no token.
@@ -152,11 +162,7 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
         ? { kind: 'unknown', settled: false, unreadable: false, ...silence }
         : { kind: 'unavailable', ...silence }
     }
-    span.tell({ 'http.response.status_code': end.status })
-    const date = headerOf(end, 'date')
-    const dateMs = httpDateMs(date)
-    if (dateMs !== null) options.onDate?.({ dateMs, sentAtMs, receivedAtMs: Date.now() })
-    return classify({ status: end.status, body: textOf(end), retryAfter: headerOf(end, 'retry-after'), date })
+    return answered(end)
   }
 
   async function exchange(
@@ -251,6 +257,15 @@ export function createHealthTap(options: HealthTapOptions): HealthTap {
 /** RFC 7636, section 4.2. */
 function challengeOf(codeVerifier: Secret): string {
   return createHash('sha256').update(codeVerifier.reveal()).digest('base64url')
+}
+
+function answerOf(came: HttpAnswer): Answer {
+  return {
+    status: came.status,
+    body: textOf(came),
+    retryAfter: headerOf(came, 'retry-after'),
+    date: headerOf(came, 'date'),
+  }
 }
 
 /** null: none, or several. */

@@ -33,6 +33,8 @@ export interface HttpAnswer {
 /** There is no whole answer. */
 export interface Silence extends Broken {
   readonly kind: 'silence'
+  /** What has come of one; null: not even its head. */
+  readonly part: HttpAnswer | null
 }
 
 export interface Transport {
@@ -100,7 +102,7 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   endAt(atMs: number, deadlines: Deadlines): void {
     this.#unwatch = deadlines.watch(atMs, () => {
-      this.#end({ kind: 'silence', ...this.#brokenBy(null) })
+      this.#breakOff(null)
       this.#controller?.abort(new Error('deadline'))
     })
   }
@@ -123,17 +125,24 @@ class Exchange implements Dispatcher.DispatchHandler {
   }
 
   onResponseEnd(): void {
-    const body = this.#chunks.length === 1 ? (this.#chunks[0] as Buffer) : Buffer.concat(this.#chunks)
-    this.#end({ kind: 'answer', status: this.#status, headers: this.#headers, body })
+    this.#end(this.#answer())
   }
 
   onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
-    this.#end({ kind: 'silence', ...this.#brokenBy(error) })
+    this.#breakOff(error)
+  }
+
+  /** As much as has come. */
+  #answer(): HttpAnswer {
+    const body = this.#chunks.length === 1 ? (this.#chunks[0] as Buffer) : Buffer.concat(this.#chunks)
+    return { kind: 'answer', status: this.#status, headers: this.#headers, body }
   }
 
   /** null: by the deadline. */
-  #brokenBy(error: Error | null): Broken {
-    return causeOf(error, { wasSent: this.#controller !== null, hasBegun: this.#status > 0, isTls: this.#isTls })
+  #breakOff(error: Error | null): void {
+    const hasBegun = this.#status > 0
+    const cause = causeOf(error, { wasSent: this.#controller !== null, hasBegun, isTls: this.#isTls })
+    this.#end({ kind: 'silence', ...cause, part: hasBegun ? this.#answer() : null })
   }
 
   #end(end: HttpAnswer | Silence): void {

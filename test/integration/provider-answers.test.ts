@@ -49,9 +49,19 @@ const flood: Reply = socket => {
   pour()
 }
 
+const GZIP = 'content-encoding: gzip\r\n'
+const CHUNKED = 'HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n'
 const BOMB = gzipSync(`{"access_token":"${' '.repeat(20_000_000)}"}`)
 const nested = (depth: number) => `${'[{"a":'.repeat(depth)}1${'}]'.repeat(depth)}`
 const text = JSON.stringify(PAIR)
+
+const chunk = (body: string | Buffer, length = Buffer.byteLength(body)) =>
+  Buffer.concat([Buffer.from(`${length.toString(16)}\r\n`), Buffer.from(body), Buffer.from('\r\n')])
+const sized = (length: number, body: string | Buffer, more = '', status = 200) =>
+  Buffer.concat([Buffer.from(`HTTP/1.1 ${status} x\r\n${more}content-length: ${length}\r\n\r\n`), Buffer.from(body)])
+const closing = (bytes: string | Buffer): Reply => {
+  return socket => socket.end(bytes)
+}
 
 const CASES: readonly [string, Reply, Kinds][] = [
   ['as agreed', json(PAIR), GOOD],
@@ -147,15 +157,35 @@ const CASES: readonly [string, Reply, Kinds][] = [
     ['unavailable', 'unavailable', 'unavailable', 'unavailable'],
   ],
 
-  ['a word too long', wire(200, text.padEnd(64 * 1024 + 1)), SILENT],
+  ['a word too long', wire(200, text.padStart(64 * 1024 + 1)), SILENT],
   ['a word without end', flood, SILENT],
   ['headers without end', trickle('HTTP/1.1 200 OK\r\n', `x: ${'a'.repeat(9_000)}\r\n`), SILENT],
   ['headers that do not come', trickle('HTTP/1.1 200 OK\r\n', 'x: a\r\n'), SILENT],
-  ['a body that does not come', trickle(`HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n${text}`, ' '), SILENT],
+  ['a body that does not come', trickle('HTTP/1.1 200 OK\r\ncontent-length: 60000\r\n\r\n', ' '), SILENT],
+  // A whole object has come, and the frame around it is broken.
+  ['a pair, and a length that is too long', closing(sized(text.length + 1, text)), GOOD],
+  ['a pair, and a length that does not come', sized(text.length + 1, text), GOOD],
+  ['a pair, and more that does not come', trickle(sized(60_000, text), ' '), GOOD],
+  ['a pair without a last chunk', closing(`${CHUNKED}${chunk(text)}`), GOOD],
+  ['a pair, and a last chunk that does not come', `${CHUNKED}${chunk(text)}`, GOOD],
+  ['a pair in half a chunk', closing(`${CHUNKED}${chunk(text, 0xfff)}`), GOOD],
+  ['a pair in two chunks', closing(`${CHUNKED}${chunk(text.slice(0, 40))}${chunk(text.slice(40))}`), GOOD],
+  ['a pair, and a last chunk that is none', `${CHUNKED}${chunk(text)}zz\r\n`, GOOD],
+  ['a pair, and far too much space', wire(200, text.padEnd(64 * 1024 + 1)), GOOD],
+  ['a pair, compressed, and no end', closing(sized(4_000, gzipSync(text), GZIP)), GOOD],
+  // Not a whole object, or no pair, or no success.
+  ['a pair, compressed and cut off', closing(sized(4_000, gzipSync(text).subarray(0, -12), GZIP)), SILENT],
+  ['a pair without its last byte', closing(sized(text.length, text.slice(0, -1))), SILENT],
+  ['a pair, cut within a token', closing(sized(text.length, text.slice(0, text.indexOf(REFRESH) + 20))), SILENT],
+  ['a pair with a last byte that does not come', sized(text.length, text.slice(0, -1)), SILENT],
+  ['a pair, and the beginning of more', closing(sized(4_000, `${text}{`)), SILENT],
+  ['a lone access token, and no end', closing(sized(4_000, JSON.stringify({ access_token: ACCESS }))), SILENT],
+  ['an error, and no end', closing(sized(4_000, '{"error":"invalid_grant"}', '', 400)), SILENT],
+  ['a pair that is no success, and no end', closing(sized(4_000, text, '', 500)), SILENT],
   ['silence', () => {}, SILENT],
   ['farewell', socket => socket.destroy(), SILENT],
   ['half a word', socket => socket.end(json(PAIR).subarray(0, -5)), SILENT],
-  ['half a chunk', socket => socket.end(`HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nfff\r\n${text}`), SILENT],
+  ['half a chunk', socket => socket.end(`${CHUNKED}fff\r\n${text.slice(0, -1)}`), SILENT],
   ['two lengths', `HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: ${text.length}\r\n\r\n${text}`, SILENT],
   ['another protocol', 'HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n', SILENT],
   ['no HTTP', 'SSH-2.0-OpenSSH_9.6\r\n', SILENT],

@@ -214,6 +214,29 @@ t.test('what was sent and not answered is in doubt, and the reason says how far 
   }
 })
 
+t.test('a pair that came whole is kept, also where the connection is closed or hangs after it', async t => {
+  const chunked = `HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n${PAIR.length.toString(16)}\r\n${PAIR}\r\n`
+  const tooLong = `HTTP/1.1 200 OK\r\ncontent-length: ${PAIR.length + 1}\r\n\r\n${PAIR}`
+  const endings: [name: string, end: (socket: Socket) => void, timeoutMs?: number][] = [
+    ['a length that is too long, closed', socket => socket.end(tooLong)],
+    ['no last chunk, closed', socket => socket.end(chunked)],
+    ['no last chunk, kept open', socket => socket.write(chunked), 200],
+    ['another last chunk', socket => socket.write(`${chunked}zz\r\n`)],
+  ]
+  let end: (socket: Socket) => void = () => {}
+  const server = createTcpServer(socket => socket.once('data', () => end(socket)))
+  const url = `http://127.0.0.1:${await listening(t, server)}`
+  for (const [name, ending, timeoutMs = 60_000] of endings) {
+    end = ending
+    const provider = healthTap(t, url, { timeoutMs })
+    for (const operation of OPERATIONS) {
+      const outcome = await askFor(provider, operation)
+      t.equal(outcome.kind, 'ok', `${operation}: ${name}`)
+      if (outcome.kind === 'ok') t.equal(outcome.value.pair.refreshToken.reveal(), 'b2'.repeat(32))
+    }
+  }
+})
+
 t.test('a request that waits for a connection until its deadline was not sent, and is not sent later', async t => {
   const answers: ((body: string) => void)[] = []
   const paths: string[] = []
@@ -231,7 +254,7 @@ t.test('a request that waits for a connection until its deadline was not sent, a
     const first = once(server, 'request')
     const held = send('/held', 60_000)
     await first
-    t.strictSame(await send('/late', 100), { kind: 'silence', wasSent: false, reason: 'connect timeout' })
+    t.strictSame(await send('/late', 100), { kind: 'silence', wasSent: false, reason: 'connect timeout', part: null })
     const second = once(server, 'request')
     const next = send('/next', 60_000)
     answers.shift()?.('held')
