@@ -8,7 +8,8 @@
  *   closed, outage ── invalid_client ▶ client_refused   ── a probe succeeds ──▶ closed, slowly at first
  *
  * A subject is a grant, a code or a user that was asked about. What goes wrong with one of them alone must not stop all the
- * others: a row of failures about one subject is a suspicion, and a probe decides.
+ * others: a row of failures about one subject is a suspicion, and a probe decides. One whose credentials are refused again
+ * although they were taken meanwhile, or that is asked again to wait although others succeed, is refused or limited by itself.
  *
  * A probe says nothing about refreshes alone. So closed by a probe is closed on trial: until something else succeeds, one
  * failure opens it again, and probes go on as seldom as they had become. The events tell of the trouble as a whole, with
@@ -30,10 +31,17 @@ import { PROVIDER, RecordUnreadable, StoreUnavailable } from '../ports/store.ts'
 import { type BrokerPorts, change, keep, problemOf, secondsUntil, within } from './context.ts'
 import { fingerprint } from './grant.ts'
 import { RETRY_AFTER_LONGEST_MS } from './policy.ts'
+import { createSuspects } from './suspects.ts'
 
 type Kind = Outcome<unknown>['kind']
 
 type Cause = 'outage' | 'client_refused'
+
+/** When a request went out. */
+interface Asked {
+  readonly era: number
+  readonly request: number
+}
 
 export type Trouble = Cause | 'paused'
 
@@ -80,11 +88,17 @@ export function createBreaker(
   let open: Cause | null = null
   /** Grows when it opens or closes: an answer to what was asked before says nothing about now. */
   let era = 0
+  /** How many requests have gone out. */
+  let requests = 0
   let failures = 0
   /** Whom the failures in a row were about. */
   const failedSubjects = new Set<string>()
   /** Subjects that fail although the provider works. */
   const loners = new LRUCache<string, true>({ max: MOST_LONERS })
+  /** For whom our credentials were refused. */
+  const refusals = createSuspects(MOST_LONERS)
+  /** For whom the provider asked for patience. */
+  const pauseReasons = createSuspects(MOST_LONERS)
   /** Whose failure ended the last trial; null: none has, or a probe did. */
   let relapsedOn: string | null = null
   /** What it was open for before the trial; null: nothing, or the trial has been stood. */
@@ -143,36 +157,45 @@ export function createBreaker(
     return waitMs * (0.5 + random.fraction() / 2)
   }
 
+  function asking(): Asked {
+    requests += 1
+    return { era, request: requests }
+  }
+
   /** `subject` null: a probe, which is about none. */
-  function report(
-    outcome: Outcome<unknown>,
-    askedIn: number,
-    knowsUsBy: readonly Kind[],
-    subject: string | null,
-  ): void {
+  function report(outcome: Outcome<unknown>, asked: Asked, knowsUsBy: readonly Kind[], subject: string | null): void {
     const patienceSeconds = askedToWaitSeconds(outcome) ?? 0
-    if (patienceSeconds > 0) pause(patienceSeconds)
+    if (patienceSeconds > 0) askedForPatience(subject, patienceSeconds)
     // Too many requests: it works, and that is all there is to it. What fails and asks for patience fails all the same.
     const isBusy = outcome.kind === 'unavailable' && patienceSeconds > 0
-    if (askedIn === era && !isBusy) takeIntoAccount(outcome, knowsUsBy, subject)
+    if (asked.era === era && !isBusy) takeIntoAccount(outcome, asked, knowsUsBy, subject)
   }
 
   /** `knowsUsBy`: the outcomes of this request by which the provider has looked at our credentials, and taken them. */
-  function takeIntoAccount(outcome: Outcome<unknown>, knowsUsBy: readonly Kind[], subject: string | null): void {
+  function takeIntoAccount(
+    outcome: Outcome<unknown>,
+    { request }: Asked,
+    knowsUsBy: readonly Kind[],
+    subject: string | null,
+  ): void {
     switch (outcome.kind) {
       case 'ok':
       case 'rejected':
       case 'conflict':
         noteSuccess()
         if (subject !== null) loners.delete(subject)
+        pauseReasons.succeeded(subject, request)
+        // A probe alone is no evidence: credentials may be good for codes, and not for refreshes.
+        if (subject !== null && knowsUsBy.includes(outcome.kind)) refusals.succeeded(subject, request)
         if ((open ?? triedFor) === 'client_refused' && !knowsUsBy.includes(outcome.kind)) return
         if (open !== null) return void turn(null)
         endTrial()
         allowance = Math.min(concurrency, allowance + 1 / Math.floor(allowance))
         return
       case 'client_refused':
-        if (open !== 'client_refused') turn('client_refused')
-        return
+        if (open === 'client_refused') return
+        if (subject !== null) refusals.add(subject, requests)
+        return void turn('client_refused')
       case 'refused':
         // An OAuth error comes from the token endpoint itself; anything else may come from whatever stands in its place.
         if (outcome.upstream.error !== undefined) {
@@ -208,10 +231,35 @@ export function createBreaker(
     return loners.has(subject)
   }
 
+  /**
+   * Credentials that are refused for one subject again, and were good meanwhile, are good: this is a no to the subject, whatever it
+   * says. They were good for others; or for a probe, without which it would be open. A probe is enough only where few subjects
+   * are refused: all refreshes may be refused, and codes not.
+   */
+  function meantBy<T>(outcome: Outcome<T>, asked: Asked, subject: string): Outcome<T> {
+    if (outcome.kind !== 'client_refused') return outcome
+    const wasAccepted = asked.era === era && open !== 'client_refused' && refusals.has(subject)
+    const isOwn = refusals.isAlone(subject) || (wasAccepted && refusals.size < SUBJECTS_TO_OPEN)
+    return isOwn ? { kind: 'refused', upstream: outcome.upstream } : outcome
+  }
+
   function endTrial(): void {
     if (triedFor !== null) isOver(triedFor)
     triedFor = null
     hasRelapsed = false
+  }
+
+  /** A subject that is limited alone waits alone: its own backoff heeds what it was told. */
+  function askedForPatience(subject: string | null, seconds: number): void {
+    if (subject === null) return void pause(seconds)
+    if (pauseReasons.isAlone(subject)) return
+    // It has waited, and is asked to wait again. No other was asked since, so a probe has to tell whether that is meant for all.
+    const isSuspicion = pauseReasons.has(subject) && !isPaused() && open === null && triedFor === null
+    pauseReasons.add(subject, requests)
+    if (!isSuspicion) return void pause(seconds)
+    void probe().then(() => {
+      if (!pauseReasons.isAlone(subject)) pause(seconds)
+    })
   }
 
   function pause(seconds: number): void {
@@ -249,12 +297,12 @@ export function createBreaker(
   }
 
   async function probeOnce(): Promise<void> {
-    const askedIn = era
+    const asked = asking()
     probedAtMs = clock.now()
     const suspects = open === null ? [...failedSubjects] : []
     const outcome = await provider.probe()
     if (outcome.kind === 'ok') for (const subject of suspects) loners.set(subject, true)
-    report(outcome, askedIn, ['ok'], null)
+    report(outcome, asked, ['ok'], null)
     probes += 1
     nextProbeAtMs = clock.now() + nextProbeInMs()
   }
@@ -287,9 +335,9 @@ export function createBreaker(
     ask: () => Promise<Outcome<T>>,
     knowsUsBy: readonly Kind[],
   ): Promise<Outcome<T>> {
-    const askedIn = era
-    const outcome = await ask()
-    report(outcome, askedIn, knowsUsBy, subject)
+    const asked = asking()
+    const outcome = meantBy(await ask(), asked, subject)
+    report(outcome, asked, knowsUsBy, subject)
     return outcome
   }
 
@@ -307,31 +355,26 @@ export function createBreaker(
   }
 
   async function createUser(user: Parameters<Provider['createUser']>[0]): Promise<Outcome<TokenAnswer>> {
-    const askedIn = era
+    const asked = asking()
     const outcome = await provider.createUser(user)
     // An app may have no right to make users, and be a good client for all else.
-    if (outcome.kind !== 'client_refused') reportOfAnother(outcome, askedIn, ['ok', 'conflict'], user.username)
+    if (outcome.kind !== 'client_refused') reportOfAnother(outcome, asked, ['ok', 'conflict'], user.username)
     return outcome
   }
 
   async function revoke(token: Secret): Promise<Outcome<null>> {
-    const askedIn = era
     if (isPaused()) return paused()
+    const asked = asking()
     const outcome = await provider.revoke(token)
     // 200, whatever was sent (RFC 7009, section 2.2).
-    reportOfAnother(outcome, askedIn, [], fingerprint(token))
+    reportOfAnother(outcome, asked, [], fingerprint(token))
     return outcome
   }
 
   /** Another endpoint than that for tokens: it may fail alone. */
-  function reportOfAnother(
-    outcome: Outcome<unknown>,
-    askedIn: number,
-    knowsUsBy: readonly Kind[],
-    subject: string,
-  ): void {
+  function reportOfAnother(outcome: Outcome<unknown>, asked: Asked, knowsUsBy: readonly Kind[], subject: string): void {
     const isFailure = outcome.kind === 'unavailable' || outcome.kind === 'unknown' || outcome.kind === 'refused'
-    if (!isFailure || askedToWaitSeconds(outcome)) report(outcome, askedIn, knowsUsBy, subject)
+    if (!isFailure || askedToWaitSeconds(outcome)) report(outcome, asked, knowsUsBy, subject)
   }
 
   return {

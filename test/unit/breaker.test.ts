@@ -379,3 +379,128 @@ t.test('a grant that works again counts again', async t => {
   t.equal(breaker.trouble(), 'outage')
   t.equal(provider.times('probe'), 1)
 })
+
+const closeAgain = async ({ breaker, clock }: ReturnType<typeof setUp>) => {
+  for (let second = 0; second < 60 && (await breaker.tend()) === 0; second += 1) await clock.advance(1_000)
+}
+
+t.test('credentials that are refused for one grant alone stop no other', async t => {
+  const world = setUp()
+  const { breaker, clock, provider, refresh, types } = world
+  await refresh(refusedClient, 1, TOKEN)
+  t.equal(breaker.trouble(), 'client_refused', 'they may be refused for all')
+  await closeAgain(world)
+  for (let time = 0; time < 20; time += 1) {
+    provider.next('refresh', () => refusedClient)
+    t.strictSame(
+      await breaker.provider.refresh(TOKEN),
+      { kind: 'refused', upstream: refusedClient.upstream },
+      'a no to this grant',
+    )
+    t.equal(breaker.trouble(), null)
+  }
+  await refresh(provider.answer() as never)
+  t.strictSame(types(), ['client.refused', 'client.accepted'])
+  t.equal(provider.times('probe'), 1)
+  await clock.advance(600_000)
+  await refresh(refusedClient, 1, TOKEN)
+  t.equal(breaker.trouble(), null, 'for as long as it does not succeed')
+
+  await refresh(refusedClient)
+  t.equal(breaker.trouble(), 'client_refused', 'another shows that they are refused for all')
+  await closeAgain(world)
+  await breaker.provider.refresh(TOKEN)
+  await refresh(refusedClient, 1, TOKEN)
+  t.equal(breaker.trouble(), 'client_refused', 'one that has succeeded counts again')
+})
+
+t.test('a probe that refuses us shows that it is not about one grant', async t => {
+  const { breaker, clock, provider, refresh, types } = setUp()
+  await refresh(refusedClient, 1, TOKEN)
+  for (let probe = 0; probe < 5; probe += 1) provider.next('probe', () => refusedClient)
+  while (provider.times('probe') < 5) {
+    await clock.advance(5_000)
+    t.equal(await breaker.tend(), 0)
+  }
+  t.strictSame(types(), ['client.refused'])
+})
+
+t.test('a probe that is accepted does not clear three grants that are refused; another that succeeds does', async t => {
+  const world = setUp()
+  const { breaker, provider, refresh, types } = world
+  const tokens = ['one', 'two', 'three'].map(name => new Secret(name))
+  for (let round = 0; round < 2; round += 1) {
+    for (const token of tokens) {
+      await refresh(refusedClient, 1, token)
+      t.equal(breaker.trouble(), 'client_refused')
+      await closeAgain(world)
+    }
+    if (round === 0) t.strictSame(types(), ['client.refused'], 'refreshes may be refused where codes are not')
+  }
+  await refresh(provider.answer() as never)
+  for (const token of tokens) await refresh(refusedClient, 5, token)
+  t.equal(breaker.trouble(), null)
+  t.strictSame(types(), ['client.refused', 'client.accepted'])
+})
+
+t.test('what was asked before a grant was told to wait does not show that it waits alone', async t => {
+  const { breaker, clock, provider, refresh } = setUp()
+  let answer: (outcome: unknown) => void = () => {}
+  const held = new Promise(resolve => {
+    answer = resolve
+  })
+  provider.next('refresh', () => held)
+  const early = breaker.provider.refresh(new Secret('early'))
+  await refresh(busy, 1, TOKEN)
+  answer(provider.answer())
+  await early
+  await clock.advance(60_000)
+  provider.next('probe', () => busy)
+  await refresh(busy, 1, TOKEN)
+  await clock.advance(0)
+  t.equal(breaker.trouble(), 'paused')
+})
+
+t.test('one grant that is told to wait again and again, while others succeed, waits alone', async t => {
+  const { breaker, clock, provider, refresh, replica, types } = setUp()
+  const other = replica()
+  await refresh(busy, 1, TOKEN)
+  t.equal(breaker.trouble(), 'paused', 'it may be meant for all')
+  await clock.advance(60_000)
+  await refresh(provider.answer() as never)
+  for (let time = 0; time < 5; time += 1) {
+    provider.next('refresh', () => busy)
+    t.match(
+      await breaker.provider.refresh(TOKEN),
+      { kind: 'unavailable', retryAfterSeconds: 60 },
+      'it is told so itself',
+    )
+    t.equal(breaker.trouble(), null)
+    t.equal(await other.whyNot('reader'), null)
+  }
+  t.strictSame(types(), ['provider.paused'])
+  t.equal(provider.times('probe'), 0)
+
+  await refresh(busy)
+  t.equal(breaker.trouble(), 'paused', 'what is said to another counts')
+  await clock.advance(60_000)
+  await breaker.provider.refresh(TOKEN)
+  await refresh(busy, 1, TOKEN)
+  t.equal(breaker.trouble(), 'paused', 'one that has succeeded counts again')
+})
+
+t.test('one grant that is told to wait again, with no other asked meanwhile: a probe decides', async t => {
+  for (const [answer, trouble] of [
+    [{ kind: 'ok', value: null }, null],
+    [busy, 'paused'],
+  ] as const) {
+    const { breaker, clock, provider, refresh } = setUp()
+    await refresh(busy, 1, TOKEN)
+    await clock.advance(60_000)
+    provider.next('probe', () => answer)
+    await refresh(busy, 1, TOKEN)
+    await clock.advance(0)
+    t.equal(provider.times('probe'), 1)
+    t.equal(breaker.trouble(), trouble)
+  }
+})

@@ -1,6 +1,7 @@
 /** What the engine does beyond one renewal: rests, restores, waits for a word, keeps grants through a wrong secret. */
 import t from 'tap'
 import type { Broker } from '../../src/broker/broker.ts'
+import type { Outcome } from '../../src/ports/provider.ts'
 import type { Grant } from '../../src/ports/records.ts'
 import { Secret } from '../../src/ports/secret.ts'
 import { createWorld, LEASE_MS, type World } from '../support/broker.ts'
@@ -219,6 +220,62 @@ t.test('refused credentials change no grant, for however long', async t => {
   t.equal(world.events.filter(event => event.type === 'client.refused').length, 1)
   t.equal(broker.trouble(), 'client_refused')
   await broker.stop()
+})
+
+/** Of three grants that come due, one is always answered this, and probes and the others are well. How long all are kept from it. */
+async function withOneBad(outcome: Outcome<never>) {
+  const world = createWorld()
+  const { clock, events, provider } = world
+  const refresh = provider.refresh.bind(provider)
+  let asked = 0
+  provider.refresh = async token => {
+    if (token.reveal() !== 'bad refresh') return await refresh(token)
+    asked += 1
+    return outcome
+  }
+  const broker = world.replica()
+  for (const guid of ['bad', 'good', 'better']) {
+    const pair = { accessToken: new Secret(`${guid} access`), refreshToken: new Secret(`${guid} refresh`) }
+    const answer = { pair, expiresInSeconds: 7_200, refreshTokenExpiresInSeconds: null, scope: null, guid }
+    await broker.grants.import({ guid, answer, username: null })
+  }
+  clock.jump(LIFETIME_MS - 700_000)
+  await broker.start()
+  let troubledSeconds = 0
+  for (let second = 0; second < 3_000; second += 5) {
+    await clock.advance(5_000)
+    if (broker.trouble() !== null) troubledSeconds += 5
+  }
+  const bad = (await world.stores.grants.read('bad'))?.record
+  const times = (type: string) => events.filter(event => event.type === type).length
+  const attention = events.filter(event => event.type === 'grant.needs_attention')
+  await broker.stop()
+  return { asked, attention, bad, times, troubledSeconds }
+}
+
+t.test('one grant that is refused as if our credentials were wrong keeps no other from its renewal', async t => {
+  for (const error of ['unauthorized_client', 'invalid_client']) {
+    const refused = { kind: 'client_refused', upstream: { status: 401, error } } as const
+    const { asked, attention, bad, times, troubledSeconds } = await withOneBad(refused)
+    t.ok(troubledSeconds <= 10, `${troubledSeconds} s`)
+    t.equal(times('grant.renewed'), 2)
+    t.equal(times('client.refused'), 1)
+    t.equal(times('client.accepted'), 1)
+    t.ok(asked < 25, `${asked} requests, with backoff`)
+    t.match(bad, { status: 'active', version: 1, lastError: { code: 'provider_response_invalid' } })
+    t.match(attention, [{ guid: 'bad', version: 1, attempts: 5 }])
+  }
+})
+
+t.test('one grant that is always told to wait keeps no other waiting', async t => {
+  const busy = { kind: 'unavailable', upstream: { status: 429 }, retryAfterSeconds: 300 } as const
+  const { asked, attention, bad, times, troubledSeconds } = await withOneBad(busy)
+  t.ok(troubledSeconds <= 300, `${troubledSeconds} s`)
+  t.equal(times('provider.paused'), 1)
+  t.equal(times('grant.renewed'), 2)
+  t.ok(asked <= 10, `${asked} requests, each after what it was asked to wait`)
+  t.match(bad, { status: 'active', version: 1, lastError: { code: 'provider_unavailable' } })
+  t.match(attention, [{ guid: 'bad', version: 1, attempts: 5 }])
 })
 
 t.test('a renewal whose lease was long in the taking is not sent: another replica may begin by then', async t => {
