@@ -25,12 +25,13 @@ import {
   reasonOf,
   type TokenAnswer,
 } from '../ports/provider.ts'
+import type { Pause } from '../ports/records.ts'
 import type { Secret } from '../ports/secret.ts'
 import type { Lane } from '../ports/slots.ts'
 import { PROVIDER, RecordUnreadable, StoreUnavailable } from '../ports/store.ts'
 import { type BrokerPorts, change, keep, problemOf, secondsUntil, within } from './context.ts'
 import { fingerprint } from './grant.ts'
-import { RETRY_AFTER_LONGEST_MS } from './policy.ts'
+import { mustWait, RETRY_AFTER_LONGEST_MS } from './policy.ts'
 import { createSuspects } from './suspects.ts'
 
 type Kind = Outcome<unknown>['kind']
@@ -264,12 +265,13 @@ export function createBreaker(
 
   function pause(seconds: number): void {
     const untilMs = clock.now() + Math.min(seconds * 1000, RETRY_AFTER_LONGEST_MS)
-    if (untilMs <= pausedUntilMs) return
+    if (isPaused() && untilMs <= pausedUntilMs) return
     pausedUntilMs = untilMs
     allowance = 1
     events.emit({ type: 'provider.paused', untilMs })
     // The others hear of it from the store; where it is away, from the provider.
-    change(pauses, PROVIDER, current => ((current?.untilMs ?? 0) < untilMs ? { untilMs } : keep)).catch(() => {})
+    const isLonger = (known: Pause | null) => known !== null && isPause(known.untilMs) && known.untilMs >= untilMs
+    change(pauses, PROVIDER, known => (isLonger(known) ? keep : { untilMs })).catch(() => {})
   }
 
   /** Takes over what another replica was asked. */
@@ -280,13 +282,19 @@ export function createBreaker(
       throw error
     })
     const untilMs = stored?.record.untilMs ?? 0
-    if (untilMs <= pausedUntilMs) return
+    if (!isPause(untilMs) || (isPaused() && untilMs <= pausedUntilMs)) return
     pausedUntilMs = untilMs
     allowance = 1
   }
 
   function isPaused(): boolean {
-    return pausedUntilMs > clock.now()
+    // One that is over because the clock was set back does not begin again when the clock comes there.
+    if (!isPause(pausedUntilMs)) pausedUntilMs = 0
+    return pausedUntilMs > 0
+  }
+
+  function isPause(untilMs: number): boolean {
+    return mustWait(untilMs, RETRY_AFTER_LONGEST_MS, clock.now())
   }
 
   function probe(): Promise<void> {
@@ -310,8 +318,9 @@ export function createBreaker(
   function isTimeToProbe(lane: Lane): boolean {
     const nowMs = clock.now()
     if (open === null || isPaused()) return false
-    if (lane === 'reader' && !hasRelapsed) return nowMs - probedAtMs >= READERS_PROBE_EVERY_MS
-    return nowMs >= nextProbeAtMs
+    if (lane === 'reader' && !hasRelapsed)
+      return !mustWait(probedAtMs + READERS_PROBE_EVERY_MS, READERS_PROBE_EVERY_MS, nowMs)
+    return !mustWait(nextProbeAtMs, PROBE_LONGEST_AFTER_RELAPSE_MS, nowMs)
   }
 
   function isFull(): boolean {

@@ -238,7 +238,7 @@ export function renewalPutOff(grant: Grant, nowMs: number): Problem {
     return new Problem('client_misconfigured', 'HealthTap refuses our credentials; an operator has to mend them.')
   }
   return new Problem('provider_unavailable', 'HealthTap could not renew the token just now. The grant is kept.', {
-    retryAfterSeconds: secondsUntil(retryNotBeforeMs(grant), nowMs),
+    retryAfterSeconds: secondsUntil(retryNotBeforeMs(grant, nowMs), nowMs),
   })
 }
 

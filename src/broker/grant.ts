@@ -34,7 +34,7 @@ import type { TokenAnswer } from '../ports/provider.ts'
 import type { Grant, GrantOrigin, Leftover, TokenPair } from '../ports/records.ts'
 import type { Secret } from '../ports/secret.ts'
 import { ABSENT, REMOVAL_REMEMBERED_MS } from '../ports/store.ts'
-import { lifetimeMs, type RefreshPolicy, refreshDueAtMs, restingDueAtMs } from './policy.ts'
+import { lifetimeMs, mustWait, type RefreshPolicy, refreshDueAtMs, restingDueAtMs } from './policy.ts'
 
 /** What a new authorization brought: by exchange, provisioning or import. */
 export interface Authorized {
@@ -180,11 +180,13 @@ export function attempted(grant: Grant, by: { owner: string; leaseMs: number }, 
     status: abandoned !== null && grant.status === 'active' ? 'in_doubt' : grant.status,
     attempt: {
       owner: by.owner,
+  const doubtUntilMs = abandoned === null ? grant.doubtUntilMs : abandoned.leaseUntilMs + by.leaseMs
       startedAtMs: nowMs,
       leaseUntilMs,
       refreshTokenFingerprint: fingerprint(grant.pair.refreshToken),
     },
-    doubtUntilMs: abandoned === null ? grant.doubtUntilMs : abandoned.leaseUntilMs + by.leaseMs,
+    // The clock may have been set back since: a doubt lasts for a lease from now at most.
+    doubtUntilMs: doubtUntilMs === null ? null : Math.min(doubtUntilMs, leaseUntilMs),
     dueAtMs: dueUnlessEnded(grant, leaseUntilMs),
     updatedAtMs: nowMs,
   }
@@ -357,8 +359,9 @@ export function isHeld(grant: Grant, nowMs: number): boolean {
 }
 
 /** When the last failure allows the next try; 0: at once. */
-export function retryNotBeforeMs(grant: Grant): number {
-  return grant.attempt === null && grant.lastError !== null ? (grant.dueAtMs ?? 0) : 0
+export function retryNotBeforeMs({ attempt, dueAtMs, lastError }: Grant, nowMs: number): number {
+  if (attempt !== null || lastError === null || dueAtMs === null) return 0
+  return mustWait(dueAtMs, dueAtMs - lastError.atMs, nowMs) ? dueAtMs : 0
 }
 
 /** A one-way name for a secret: 128 bits, enough to tell two apart, useless to guess from. */

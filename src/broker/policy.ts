@@ -164,6 +164,14 @@ export function retryAtMs(failure: {
   return Math.round(failure.nowMs + Math.max(patientMs, askedMs))
 }
 
+/**
+ * Whether a wait until `untilMs` still goes on, of a kind that never takes longer than `longestMs`. The clock may have been set
+ * back since the wait began: then its end lies further ahead than it ever could, and the wait is over.
+ */
+export function mustWait(untilMs: number, longestMs: number, nowMs: number): boolean {
+  return untilMs > nowMs && untilMs <= nowMs + longestMs + CLOCKS_DIFFER_BY_MS
+}
+
 /** A number in [0, 1) that is the same for a guid on every replica (FNV-1a, 32 bit). */
 function fractionOf(guid: string): number {
   let hash = 0x811c9dc5

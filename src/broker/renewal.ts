@@ -42,7 +42,7 @@ import {
 } from './grant.ts'
 import { journalEntry } from './journal-entry.ts'
 import type { Leftovers, Observation } from './leftovers.ts'
-import { ATTENTION_AFTER_ATTEMPTS, dueSinceMs, retryAtMs } from './policy.ts'
+import { ATTENTION_AFTER_ATTEMPTS, dueSinceMs, mustWait, retryAtMs } from './policy.ts'
 import type { Recent } from './recent.ts'
 import { goingDown, notStoredYet, notYet, passing } from './renewal-problems.ts'
 
@@ -297,7 +297,7 @@ export function createRenewals(
     if (grant.status === 'reauthorization_required' && !isRestorable(grant))
       return { kind: 'failed', problem: reauthorizationRequired(grant) }
     if (isHeld(grant, nowMs)) return { kind: 'held', untilMs: grant.attempt?.leaseUntilMs ?? nowMs }
-    if (retryNotBeforeMs(grant) > nowMs) return { kind: 'failed', problem: renewalPutOff(grant, nowMs) }
+    if (retryNotBeforeMs(grant, nowMs) > nowMs) return { kind: 'failed', problem: renewalPutOff(grant, nowMs) }
     return null
   }
 
@@ -483,7 +483,7 @@ export function createRenewals(
     if (!mayRestore(grant)) return false
     const { lastError } = grant
     const waitMs = lastError?.code === 'reauthorization_required' ? RESTORE_AGAIN_MS : RESTORE_RETRY_MS
-    return lastError === null || clock.now() >= lastError.atMs + waitMs
+    return lastError === null || !mustWait(lastError.atMs + waitMs, waitMs, clock.now())
   }
 
   function refreshed(outcome: RefreshOutcome, lagMs: number | null): void {
@@ -512,9 +512,11 @@ export function createRenewals(
       accessTokenExpiresAtMs: grant.accessTokenExpiresAtMs,
       fraction: context.random.fraction(),
     })
-    if (failure.kind === 'rejected') return Math.max(backoff, grant.doubtUntilMs ?? 0)
+    // The clock may have been set back since the attempt began: neither doubt nor lease lasts longer than this.
+    const furthestMs = nowMs + policy.leaseMs
+    if (failure.kind === 'rejected') return Math.max(backoff, Math.min(grant.doubtUntilMs ?? 0, furthestMs))
     const mayStillRun = failure.kind === 'unknown' && !failure.settled
-    return mayStillRun ? Math.max(backoff, grant.attempt?.leaseUntilMs ?? 0) : backoff
+    return mayStillRun ? Math.max(backoff, Math.min(grant.attempt?.leaseUntilMs ?? 0, furthestMs)) : backoff
   }
 
   return {

@@ -1,7 +1,7 @@
 import { type Clock, sleepBy } from '../../src/ports/clock.ts'
 
 interface Sleeper {
-  readonly atMs: number
+  atMs: number
   readonly wake: () => void
 }
 
@@ -36,6 +36,12 @@ export class ManualClock implements Clock {
   /** Time goes by, and nobody is woken: as for a process that sleeps. */
   jump(ms: number): void {
     this.#nowMs += ms
+  }
+
+  /** The clock is wrong from here on; those who sleep are woken after as long as before, since timers do not go by it. */
+  setBack(ms: number): void {
+    this.#nowMs -= ms
+    for (const sleeper of this.#sleepers) sleeper.atMs -= ms
   }
 
   /** Wakes everybody whose time comes within `ms`, in order, and lets each do what they have to do at that moment. */

@@ -504,3 +504,35 @@ t.test('one grant that is told to wait again, with no other asked meanwhile: a p
     t.equal(breaker.trouble(), trouble)
   }
 })
+
+t.test('an outage during which the clock is set back an hour ends as soon as ever', async t => {
+  for (const lane of ['reader', 'background'] as const) {
+    const { breaker, clock, provider, refresh } = setUp()
+    await refresh(lost, 5)
+    provider.next('probe', () => lost)
+    t.equal((await breaker.whyNot('reader'))?.code, 'provider_unavailable')
+    clock.setBack(3_600_000)
+    if (lane === 'reader') t.equal(await breaker.whyNot('reader'), null)
+    else t.equal(await breaker.tend(), 1)
+    t.equal(provider.times('probe'), 2, lane)
+  }
+})
+
+t.test('a pause during which the clock is set back an hour is over, for all replicas', async t => {
+  const { breaker, clock, events, refresh, replica, stores } = setUp()
+  await refresh(busy)
+  const told = replica()
+  t.equal(await told.tend(), 0)
+  clock.setBack(3_600_000)
+  for (const each of [breaker, told, replica()]) {
+    t.equal(await each.whyNot('reader'), null)
+    t.equal(each.trouble(), null)
+  }
+  await refresh({ ...busy, retryAfterSeconds: 30 })
+  t.equal((await breaker.whyNot('reader'))?.retryAfterSeconds, 30, 'and another pause is one')
+  t.match(await told.whyNot('reader'), { retryAfterSeconds: 30 })
+  t.equal((await stores.pauses.read(PROVIDER))?.record.untilMs, clock.now() + 30_000)
+  t.equal(events.length, 2)
+  await clock.advance(3_590_000)
+  t.equal(breaker.trouble(), null, 'the first does not begin again when the clock comes there')
+})

@@ -141,6 +141,16 @@ t.test('attempted: where somebody left an attempt open, it is in doubt', async t
 })
 
 t.test('rotated: the next pair, however late, from every state', async t => {
+t.test('attempted: doubt lasts for a lease at most, although the clock was set back', async t => {
+  const by = { owner: 'two', leaseMs: LEASE_MS }
+  const doubtful = attempted(begun, by, LATER)
+  const backMs = LATER - 3_600_000
+  const again = attempted({ ...doubtful, attempt: null }, by, backMs)
+  t.equal(again.doubtUntilMs, backMs + LEASE_MS)
+  const later = attempted({ ...again, attempt: null }, by, backMs + LEASE_MS)
+  t.equal(later.doubtUntilMs, backMs + LEASE_MS, 'and is not made longer by the next attempt')
+})
+
   const rotation = rotationFrom(policy, begun, answerOf('2', { refreshTokenExpiresInSeconds: 90 }), LATER)
   t.match(rotation, { guid: 'ada', replacesVersion: 1, issuedAtMs: LATER, scope: null })
   t.equal(rotation.accessTokenExpiresAtMs, LATER + 7_199_000)
@@ -231,10 +241,12 @@ t.test('who holds it, and when it may be tried again', async t => {
   t.equal(isHeld(begun, NOW), true)
   t.equal(isHeld(begun, NOW + LEASE_MS - 1), true)
   t.equal(isHeld(begun, NOW + LEASE_MS), false, 'the lease is over at its very end')
-  t.equal(retryNotBeforeMs(fresh), 0)
-  t.equal(retryNotBeforeMs(lost), NOW + LEASE_MS)
-  t.equal(retryNotBeforeMs({ ...lost, attempt: begun.attempt }), 0, 'an attempt has a lease instead')
-  t.equal(retryNotBeforeMs(dead), 0)
+  t.equal(retryNotBeforeMs(fresh, NOW), 0)
+  t.equal(retryNotBeforeMs(lost, NOW), NOW + LEASE_MS)
+  t.equal(retryNotBeforeMs({ ...lost, attempt: begun.attempt }, NOW), 0, 'an attempt has a lease instead')
+  t.equal(retryNotBeforeMs(dead, NOW), 0)
+  t.equal(retryNotBeforeMs(lost, NOW - 3_000), NOW + LEASE_MS, 'another replica may be some seconds ahead')
+  t.equal(retryNotBeforeMs(lost, NOW - 10_000), 0, 'the clock was set back since')
 })
 
 t.test('no transition changes the grant it is given', async t => {

@@ -92,6 +92,16 @@ t.test('grants that ended before it was switched on come back when they are read
   t.match(await world.replica().tokens.read(GUID, null), { version: 2, status: 'active' })
 })
 
+t.test('after the clock was set back an hour, the wait for the next try by the password is over', async t => {
+  const { broker, clock, provider, provision } = setUp()
+  await provision()
+  provider.next('refresh', () => rejected)
+  provider.next('authenticate', () => rejected)
+  await t.rejects(broker.tokens.report(GUID, 1), { code: 'reauthorization_required' })
+  clock.setBack(3_600_000)
+  t.match(await broker.tokens.read(GUID, null), { version: 2, status: 'active' })
+})
+
 t.test('a person who signed in themselves, or was imported, has no password to come back by', async t => {
   const { broker, clock, provider, provision, standing } = setUp()
   const { grant } = await provision()

@@ -3,6 +3,7 @@ import t from 'tap'
 import {
   dueSinceMs,
   lifeLeftMs,
+  mustWait,
   neededTtlMs,
   type RefreshPolicy,
   refreshDueAtMs,
@@ -153,6 +154,14 @@ t.test('a token that still lives has one more try before it lapses', async t => 
   t.equal(wait({ attempts: 9, accessTokenExpiresAtMs: NOW + 500 }), 1_000)
   t.equal(wait({ attempts: 9, accessTokenExpiresAtMs: NOW - 1 }), 256_000, 'lapsed')
   t.ok(Number.isInteger(retryAtMs({ ...failure, fraction: 0.123456 })))
+})
+
+t.test('a wait that ends further ahead than it ever could is over: the clock was set back', async t => {
+  t.equal(mustWait(NOW, 60_000, NOW), false)
+  t.equal(mustWait(NOW + 1, 60_000, NOW), true)
+  t.equal(mustWait(NOW + 60_000, 60_000, NOW), true)
+  t.equal(mustWait(NOW + 65_000, 60_000, NOW), true, 'another replica may be some seconds ahead')
+  t.equal(mustWait(NOW + 65_001, 60_000, NOW), false)
 })
 
 t.test('since when a renewal has been due', async t => {

@@ -110,6 +110,37 @@ t.test('Retry-After is honoured, and told to the reader', async t => {
   t.equal(await codeOf(broker.tokens.read('ada', null)), 'ok')
 })
 
+t.test('after the clock was set back an hour, a refresh that had failed is tried again', async t => {
+  const world = createWorld()
+  const broker = world.replica()
+  await expired(world, broker)
+  world.provider.next('refresh', () => unknown)
+  t.equal(await codeOf(broker.tokens.report('ada', 1)), 'provider_unavailable')
+  world.clock.setBack(3_600_000)
+  t.equal(await codeOf(broker.tokens.report('ada', 1)), 'ok')
+})
+
+t.test('a refresh during which the clock is set back an hour is tried again after a lease', async t => {
+  const world = createWorld()
+  const [slow, broker] = [world.replica(), world.replica()]
+  await expired(world, slow)
+  // One that does not come back leaves the next one in doubt.
+  world.provider.next('refresh', () => new Promise(() => {}))
+  slow.tokens.report('ada', 1).catch(() => {})
+  await world.clock.advance(LEASE_MS + 1)
+  for (const outcome of [unknown, invalidGrant]) {
+    const answer = pending<unknown>()
+    world.provider.next('refresh', () => answer.promise)
+    const report = codeOf(broker.tokens.report('ada', 1))
+    await world.clock.advance(1)
+    world.clock.setBack(3_600_000)
+    answer.resolve(outcome)
+    t.equal(await report, 'provider_unavailable')
+    await world.clock.advance(LEASE_MS)
+  }
+  t.equal(await codeOf(broker.tokens.report('ada', 1)), 'ok')
+})
+
 t.test('a live token is answered while its renewal fails', async t => {
   const world = createWorld()
   const broker = world.replica()
