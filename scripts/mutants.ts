@@ -146,7 +146,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'an earlier authorization may replace a later one',
     file: GRANT,
-    find: 'return (current.authorizedAtMs ?? 0) > authorizedAtMs',
+    find: 'return isLater(current.authorizedAtMs ?? 0, authorizedAtMs, nowMs)',
     replace: 'return false',
   },
   {

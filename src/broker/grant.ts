@@ -34,7 +34,14 @@ import type { TokenAnswer } from '../ports/provider.ts'
 import type { Grant, GrantOrigin, Leftover, TokenPair } from '../ports/records.ts'
 import type { Secret } from '../ports/secret.ts'
 import { ABSENT, REMOVAL_REMEMBERED_MS } from '../ports/store.ts'
-import { lifetimeMs, mustWait, type RefreshPolicy, refreshDueAtMs, restingDueAtMs } from './policy.ts'
+import {
+  CLOCKS_DIFFER_BY_MS,
+  lifetimeMs,
+  mustWait,
+  type RefreshPolicy,
+  refreshDueAtMs,
+  restingDueAtMs,
+} from './policy.ts'
 
 /** What a new authorization brought: by exchange, provisioning or import. */
 export interface Authorized {
@@ -175,12 +182,12 @@ export function importableFingerprints(grant: Grant): readonly string[] {
 export function attempted(grant: Grant, by: { owner: string; leaseMs: number }, nowMs: number): Grant {
   const abandoned = grant.attempt
   const leaseUntilMs = nowMs + by.leaseMs
+  const doubtUntilMs = abandoned === null ? grant.doubtUntilMs : abandoned.leaseUntilMs + by.leaseMs
   return {
     ...grant,
     status: abandoned !== null && grant.status === 'active' ? 'in_doubt' : grant.status,
     attempt: {
       owner: by.owner,
-  const doubtUntilMs = abandoned === null ? grant.doubtUntilMs : abandoned.leaseUntilMs + by.leaseMs
       startedAtMs: nowMs,
       leaseUntilMs,
       refreshTokenFingerprint: fingerprint(grant.pair.refreshToken),
@@ -285,16 +292,23 @@ export function touched(grant: Grant, nowMs: number): Grant {
   return { ...grant, lastReadAtMs: nowMs, dueAtMs: isResting ? grant.refreshDueAtMs : grant.dueAtMs }
 }
 
-/** Two replicas may have issued two pairs in an order that their clocks do not show. */
-const CLOCKS_DIFFER_BY_MS = 5_000
+/**
+ * Whether `atMs` came later than `thanMs`. The clock may have been set back in between: a time ahead of it was written before
+ * that, and is not later than one that is not ahead.
+ */
+function isLater(atMs: number, thanMs: number, nowMs: number): boolean {
+  const aheadFromMs = nowMs + CLOCKS_DIFFER_BY_MS
+  return atMs > thanMs && (atMs <= aheadFromMs || thanMs > aheadFromMs)
+}
 
 /** Whether the store has lost `newer`, which it once took. A new authorization that came since is later, and stands. */
-export function hasGoneBack(current: Grant, newer: Grant): boolean {
+export function hasGoneBack(current: Grant, newer: Grant, nowMs: number): boolean {
   return (
     current.createdAtMs === newer.createdAtMs &&
     current.version < newer.version &&
-    current.issuedAtMs < newer.issuedAtMs + CLOCKS_DIFFER_BY_MS &&
-    !isOutranked(current, newer.authorizedAtMs ?? 0)
+    // Two replicas may have issued two pairs in an order that their clocks do not show.
+    !isLater(current.issuedAtMs - CLOCKS_DIFFER_BY_MS, newer.issuedAtMs, nowMs) &&
+    !isOutranked(current, newer.authorizedAtMs ?? 0, nowMs)
   )
 }
 
@@ -303,13 +317,13 @@ export function hasGoneBack(current: Grant, newer: Grant): boolean {
  * `newer` stood, not even its first write is left; after a while nobody can tell that from a deletion.
  */
 export function hasLost(current: Grant | null, revision: number, newer: Grant, nowMs: number): boolean {
-  if (current !== null) return hasGoneBack(current, newer)
+  if (current !== null) return hasGoneBack(current, newer, nowMs)
   return revision === ABSENT && nowMs < newer.updatedAtMs + REMOVAL_REMEMBERED_MS / 2
 }
 
 /** Whether what stands came by a later authorization than one whose request was sent at `authorizedAtMs`. */
-export function isOutranked(current: Grant, authorizedAtMs: number): boolean {
-  return (current.authorizedAtMs ?? 0) > authorizedAtMs
+export function isOutranked(current: Grant, authorizedAtMs: number, nowMs: number): boolean {
+  return isLater(current.authorizedAtMs ?? 0, authorizedAtMs, nowMs)
 }
 
 /** `current` null: the store has not even kept the first write of it. */

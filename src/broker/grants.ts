@@ -101,7 +101,7 @@ export function createGrants(context: BrokerContext, discards: Discards, leftove
         return kind === 'standing' ? named(current, by.username) : keep
       }
       // What is ended or being deleted does not stand in the way of a person who has authorized; unless ours was there before that.
-      if (current !== null && isOutranked(current, by.issuedAtMs) && (isUsable(current) || isRepeat)) {
+      if (current !== null && isOutranked(current, by.issuedAtMs, clock.now()) && (isUsable(current) || isRepeat)) {
         // An import is then refused, and its pair left alone: it was not ours, and by the caller's clock it may be the later one.
         kind = by.origin === 'import' ? 'superseded' : 'standing'
         return keep

@@ -125,7 +125,7 @@ function cameByRefresh({ issuedAtMs, lastRefreshedAtMs }: Aged): boolean {
 }
 
 /** Replicas' clocks differ by less than this, if they are kept as they should be. */
-const CLOCKS_DIFFER_BY_MS = 5_000
+export const CLOCKS_DIFFER_BY_MS = 5_000
 
 /**
  * How long the access token lives, at least as far as our clock can tell. A clock that was set back since the token came shows

@@ -46,7 +46,7 @@ export function createRecent(context: BrokerContext): Recent {
 
   function isLost(current: Grant): boolean {
     const newer = remembered.get(current.guid)?.grant
-    return newer !== undefined && hasGoneBack(current, newer)
+    return newer !== undefined && hasGoneBack(current, newer, clock.now())
   }
 
   async function mend(guid: string): Promise<Grant | null> {

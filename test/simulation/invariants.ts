@@ -4,12 +4,10 @@ import { SIGHTING_LASTS_MS } from '../../src/store/sightings.ts'
 import { isLossy, isQuiet } from './plan.ts'
 import type { Row } from './provider-model.ts'
 import type { Replica } from './replica.ts'
-import { Violation, type World } from './world.ts'
+import { MOST_AHEAD_MS, Violation, type World } from './world.ts'
 
 /** How wrong a replica's clock may go, both ways, and requests take. */
 const CLOCK_TOLERANCE_MS = 1_000
-/** A pair that seems to be issued later than this from now shows that the clock was set back. */
-const MOST_AHEAD_MS = 5_000
 /** A clock that was set back makes what was seen before look younger for no longer than it stays wrong. */
 const LONGEST_BACK_MS = 40_000
 /** From the write until each replica has heard of it, where nothing is wrong. */

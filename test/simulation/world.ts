@@ -32,6 +32,9 @@ export const SEND_WITHIN_MS = 500
 /** Lifetimes count from the request here, and from its end there; and clocks go wrong. */
 const SLOWEST_ANSWER_MS = 3_000
 
+/** What seems to have happened later than this from now shows that the clock was set back. */
+export const MOST_AHEAD_MS = 5_000
+
 export class Violation extends Error {
   override readonly name = 'Violation'
 }
@@ -370,10 +373,14 @@ export class World {
     this.note(`pair ${row.id} of ${row.guid} is forgotten by the store and by who wrote it`)
   }
 
-  /** Whether `next` came by an earlier authorization than the one that it replaces and that can be used. */
-  #isEarlier(before: Grant | undefined, next: Grant | null): boolean {
+  /** Whether `next` came by an earlier authorization than the one that it replaces and that can be used, as far as `replica` can tell. */
+  #isEarlier(replica: Replica, before: Grant | undefined, next: Grant | null): boolean {
     const isUsable = before?.status === 'active' || before?.status === 'in_doubt'
-    return isUsable && (next?.authorizedAtMs ?? 0) < (before.authorizedAtMs ?? 0)
+    if (!isUsable) return false
+    const { authorizedAtMs = 0 } = before
+    // What lies ahead of a clock that was set back does not keep a person from authorizing again for as long.
+    const isAhead = authorizedAtMs > replica.nowMs() + MOST_AHEAD_MS
+    return (next?.authorizedAtMs ?? 0) < authorizedAtMs && !isAhead
   }
 
   /** What the store had lost stands again, or something newer has taken its place. */
@@ -412,7 +419,7 @@ export class World {
     if (wrong !== null) this.broken(wrong)
     const replaced = before === null || next === null ? null : this.rowOf(before.record)
     if (replaced !== null && row !== null && replaced.root !== row.root) {
-      if (this.#isEarlier(before?.record, next))
+      if (this.#isEarlier(replica, before?.record, next))
         this.broken(`an earlier authorization of ${guid}, pair ${row.id}, took the place of pair ${replaced.id}`)
       this.duties.set(replaced, { replica, atMs: nowMs })
     }

@@ -7,6 +7,7 @@ import {
   failed,
   hasGoneBack,
   isHeld,
+  isOutranked,
   isReplacedBy,
   retryNotBeforeMs,
   revoking,
@@ -140,7 +141,6 @@ t.test('attempted: where somebody left an attempt open, it is in doubt', async t
   }
 })
 
-t.test('rotated: the next pair, however late, from every state', async t => {
 t.test('attempted: doubt lasts for a lease at most, although the clock was set back', async t => {
   const by = { owner: 'two', leaseMs: LEASE_MS }
   const doubtful = attempted(begun, by, LATER)
@@ -151,6 +151,7 @@ t.test('attempted: doubt lasts for a lease at most, although the clock was set b
   t.equal(later.doubtUntilMs, backMs + LEASE_MS, 'and is not made longer by the next attempt')
 })
 
+t.test('rotated: the next pair, however late, from every state', async t => {
   const rotation = rotationFrom(policy, begun, answerOf('2', { refreshTokenExpiresInSeconds: 90 }), LATER)
   t.match(rotation, { guid: 'ada', replacesVersion: 1, issuedAtMs: LATER, scope: null })
   t.equal(rotation.accessTokenExpiresAtMs, LATER + 7_199_000)
@@ -249,6 +250,14 @@ t.test('who holds it, and when it may be tried again', async t => {
   t.equal(retryNotBeforeMs(lost, NOW - 10_000), 0, 'the clock was set back since')
 })
 
+t.test('what was authorized before the clock was set back does not outrank what is authorized now', async t => {
+  t.equal(isOutranked(fresh, SENT - 1, NOW), true)
+  t.equal(isOutranked(fresh, SENT, NOW), false, 'the same')
+  t.equal(isOutranked(fresh, SENT - 5_000, SENT - 5_000), true, 'another replica may be some seconds ahead')
+  t.equal(isOutranked(fresh, SENT - 5_001, SENT - 5_001), false)
+  t.equal(isOutranked(fresh, SENT - 1, SENT - 3_600_000), true, 'both before that: the later one stands')
+})
+
 t.test('no transition changes the grant it is given', async t => {
   const frozen = Object.freeze({ ...begun })
   const rotation = Object.freeze(rotationFrom(policy, frozen, answerOf('2'), LATER))
@@ -265,16 +274,21 @@ t.test('no transition changes the grant it is given', async t => {
 t.test('what a fail-over has lost is told from what came later, by clocks that differ', async t => {
   const renewed = (grant: Grant, name: string, issuedAtMs: number) =>
     rotated(policy, grant, rotationFrom(policy, grant, answerOf(name), issuedAtMs), issuedAtMs + 100, false)
+  const nowMs = LATER + 120_000
   const second = renewed(fresh, '2', LATER)
   for (const aheadMs of [0, 250, -400]) {
     const third = renewed(second, '3', LATER - aheadMs)
-    t.ok(hasGoneBack(second, third), `who issued the older one was ${aheadMs} ms ahead`)
-    t.notOk(hasGoneBack(third, second), 'never the other way round')
+    t.ok(hasGoneBack(second, third, nowMs), `who issued the older one was ${aheadMs} ms ahead`)
+    t.notOk(hasGoneBack(third, second, nowMs), 'never the other way round')
   }
   const third = renewed(second, '3', LATER + 1_000)
-  t.notOk(hasGoneBack(renewed(fresh, '2b', LATER + 60_000), third), 'renewed since, long after')
+  t.notOk(hasGoneBack(renewed(fresh, '2b', LATER + 60_000), third, nowMs), 'renewed since, long after')
   const anew = authorized(policy, fresh, by({ answer: answerOf('new'), issuedAtMs: LATER + 2_000 }), LATER + 2_100)
-  t.notOk(hasGoneBack(anew, third), 'authorized anew since')
+  t.notOk(hasGoneBack(anew, third, nowMs), 'authorized anew since')
+  const backMs = nowMs - 3_600_000
+  t.ok(hasGoneBack(second, renewed(second, '3', backMs), backMs), 'the clock was set back between the two')
+  const again = authorized(policy, second, by({ answer: answerOf('new'), issuedAtMs: backMs }), backMs)
+  t.ok(hasGoneBack(second, again, backMs), 'the same by a new authorization')
   const remade = authorized(policy, null, by({ issuedAtMs: LATER }), LATER + 100)
-  t.notOk(hasGoneBack(remade, third), 'deleted and made anew since')
+  t.notOk(hasGoneBack(remade, third, nowMs), 'deleted and made anew since')
 })

@@ -118,13 +118,24 @@ t.test(
   async t => {
     const { world, put, signIn } = setUp()
     await signIn('code')
-    world.clock.jump(-20_000)
+    world.clock.jump(-4_000)
     await t.rejects(put('P1'), SUPERSEDED)
     t.equal(world.provider.times('revoke'), 0)
-    world.clock.jump(30_000)
+    world.clock.jump(10_000)
     t.match(await put('P1'), { grant: { version: 2 } }, 'and may be sent again')
   },
 )
+
+t.test('after the clock was set back an hour, who signs in or is imported is not taken for an earlier one', async t => {
+  const { world, put, signIn } = setUp()
+  await signIn('code')
+  world.clock.setBack(3_600_000)
+  world.provider.next('exchange', () => world.provider.answer({ guid: 'ada', scope: 'profile_read pay' }))
+  t.match(await signIn('again'), { grant: { version: 2, scope: 'profile_read pay' } })
+  world.clock.setBack(3_600_000)
+  t.match(await put('P1'), { grant: { version: 3, origin: 'import' } })
+  t.match(await standing(world), { version: 3, pair: { refreshToken: answerOf('P1').pair.refreshToken } })
+})
 
 t.test('one name at two replicas, four times: one user, one version', async t => {
   for (let round = 0; round < 10; round += 1) {
