@@ -67,7 +67,7 @@ export function createBroker(settings: BrokerSettings, ports: BrokerPorts): Brok
   const grants = createGrants(context, discards, leftovers, recent)
   const renewals = createRenewals(context, breaker, discards, leftovers, recent)
   const authorizations = createAuthorizations(context)
-  const revocations = createRevocations(context, renewals, grants, discards, leftovers)
+  const revocations = createRevocations(context, renewals, grants, discards, leftovers, recent)
   const refresher = createRefresher(context, retiring.signal, breaker, recent, renewals, revocations)
 
   const lookup = createLookup(context, recent)

@@ -9,6 +9,8 @@ import type { Grant } from '../ports/records.ts'
 import type { Slots } from '../ports/slots.ts'
 import {
   ABSENT,
+  type GrantStore,
+  type PairMarks,
   type RecordStore,
   type RecordUnreadable,
   type Stored,
@@ -90,6 +92,11 @@ export async function change<T>(
     if (written.isRetired === true) throw new PairRetired()
     current = written.current
   }
+}
+
+/** The store, where each write says `marks()` about pairs. */
+export function marking(grants: GrantStore, marks: (next: Grant | null) => PairMarks): GrantStore {
+  return { ...grants, write: (guid, revision, next) => grants.write(guid, revision, next, marks(next)) }
 }
 
 /** The pair that was to be written belongs to an authorization that was replaced or revoked. */

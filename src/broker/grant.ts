@@ -33,7 +33,7 @@ import type { Rotation } from '../ports/journal.ts'
 import type { TokenAnswer } from '../ports/provider.ts'
 import type { Grant, GrantOrigin, Leftover, TokenPair } from '../ports/records.ts'
 import type { Secret } from '../ports/secret.ts'
-import { ABSENT, REMOVAL_REMEMBERED_MS } from '../ports/store.ts'
+import { ABSENT, type PairMarks, REMOVAL_REMEMBERED_MS } from '../ports/store.ts'
 import {
   CLOCKS_DIFFER_BY_MS,
   lifetimeMs,
@@ -176,6 +176,11 @@ export function importableFingerprints(grant: Grant): readonly string[] {
   const latest = fingerprint(grant.pair.refreshToken)
   const { authorizedFingerprint: first } = grant
   return first === undefined || first === latest ? [latest] : [first, latest]
+}
+
+/** Keeps a deleted grant from being written again. Its first pair is retired by then, whatever was its latest one. */
+export function unlessDeleted({ authorizedFingerprint, pair }: Grant): PairMarks {
+  return { unlessRetired: authorizedFingerprint ?? fingerprint(pair.refreshToken) }
 }
 
 /** A renewal begins. An attempt that was left open by somebody puts the grant in doubt. */

@@ -4,11 +4,13 @@
  */
 import type { Grant } from '../ports/records.ts'
 import { RecordUnreadable, StoreUnavailable } from '../ports/store.ts'
-import { type BrokerContext, change, keep } from './context.ts'
-import { hasGoneBack, hasLost, restored } from './grant.ts'
+import { type BrokerContext, change, keep, marking, PairRetired } from './context.ts'
+import { hasGoneBack, hasLost, restored, unlessDeleted } from './grant.ts'
 
 export interface Recent {
   remember(grant: Grant): void
+  /** It was deleted: no version of it is written again. One that was made anew since is remembered all the same. */
+  forget(grant: Grant): void
   /** Whether the store has lost what this process wrote after `current`. */
   isLost(current: Grant): boolean
   /** What stands in the store (null: nothing), or what should: where it has gone back, it is mended first. */
@@ -32,14 +34,25 @@ const READS_AT_ONCE = 50
 export function createRecent(context: BrokerContext): Recent {
   const { clock, events } = context
   const { grants } = context.stores
-  /** Oldest first. */
+  /** Oldest first. `atMs`: by `running`. */
   const remembered = new Map<string, { grant: Grant; atMs: number }>()
-  let verifiedAtMs = clock.now()
+  let runMs = 0
+  let lookedAtMs = clock.now()
+  let verifiedAtMs = 0
   let isDoubtful = false
 
+  /** How long this process has run: a time that goes on where the clock is set back, and makes no leap where it is set on. */
+  function running(): number {
+    const nowMs = clock.now()
+    runMs += Math.min(Math.max(0, nowMs - lookedAtMs), VERIFY_EVERY_MS)
+    lookedAtMs = nowMs
+    return runMs
+  }
+
   function forgetOld(): void {
+    const nowMs = running()
     for (const [guid, { atMs }] of remembered) {
-      if (atMs + REMEMBERED_FOR_MS > clock.now() && remembered.size <= MOST_REMEMBERED) return
+      if (atMs + REMEMBERED_FOR_MS > nowMs && remembered.size <= MOST_REMEMBERED) return
       remembered.delete(guid)
     }
   }
@@ -49,17 +62,26 @@ export function createRecent(context: BrokerContext): Recent {
     return newer !== undefined && hasGoneBack(current, newer, clock.now())
   }
 
+  function forget({ guid, createdAtMs }: Grant): void {
+    if (remembered.get(guid)?.grant.createdAtMs === createdAtMs) remembered.delete(guid)
+  }
+
   async function mend(guid: string): Promise<Grant | null> {
     let wentBackTo: number | null = null
+    let newer: Grant | undefined
     const restore = (current: Grant | null, revision: number) => {
       wentBackTo = null
-      const newer = remembered.get(guid)?.grant
-      // What was deleted is remembered by the store for longer than by us.
+      newer = remembered.get(guid)?.grant
       if (newer === undefined || !hasLost(current, revision, newer, clock.now())) return keep
       wentBackTo = current?.version ?? 0
       return restored(current, newer, clock.now())
     }
-    const stored = await change(grants, guid, restore, await grants.standing(guid))
+    const marks = () => (newer !== undefined && wentBackTo === 0 ? unlessDeleted(newer) : {})
+    const stored = await change(marking(grants, marks), guid, restore, await grants.standing(guid)).catch(error => {
+      if (!(error instanceof PairRetired)) throw error
+      if (newer !== undefined) forget(newer)
+      return null
+    })
     const grant = stored?.record ?? null
     if (grant !== null && wentBackTo !== null) {
       events.emit({ type: 'grant.restored', guid, version: grant.version, wentBackTo })
@@ -79,7 +101,7 @@ export function createRecent(context: BrokerContext): Recent {
   }
 
   async function verify(): Promise<void> {
-    verifiedAtMs = clock.now()
+    verifiedAtMs = running()
     isDoubtful = false
     forgetOld()
     const guids = [...remembered.keys()].values()
@@ -101,9 +123,11 @@ export function createRecent(context: BrokerContext): Recent {
   return {
     remember(grant) {
       remembered.delete(grant.guid)
-      remembered.set(grant.guid, { grant, atMs: clock.now() })
+      remembered.set(grant.guid, { grant, atMs: running() })
       forgetOld()
     },
+
+    forget,
 
     isLost,
 
@@ -118,7 +142,7 @@ export function createRecent(context: BrokerContext): Recent {
 
     async verifyNowAndThen() {
       const everyMs = isDoubtful ? VERIFY_IN_DOUBT_EVERY_MS : VERIFY_EVERY_MS
-      if (clock.now() - verifiedAtMs >= everyMs) await verify()
+      if (running() - verifiedAtMs >= everyMs) await verify()
     },
 
     verify,

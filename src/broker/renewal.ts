@@ -17,6 +17,8 @@ import {
   createStoreDelay,
   grantNotFound,
   keep,
+  marking,
+  PairRetired,
   persist,
   problemOf,
   reauthorizationRequired,
@@ -39,6 +41,7 @@ import {
   retryNotBeforeMs,
   rotated,
   rotationFrom,
+  unlessDeleted,
 } from './grant.ts'
 import { journalEntry } from './journal-entry.ts'
 import type { Leftovers, Observation } from './leftovers.ts'
@@ -359,8 +362,9 @@ export function createRenewals(
     const { guid } = rotation
     let won = false
     let wentBackTo: number | null = null
+    const marks = () => (wentBackTo === 0 ? unlessDeleted(rotation.base) : {})
     const stored = await change(
-      grants,
+      marking(grants, marks),
       guid,
       (current, revision) => {
         const nowMs = clock.now()
@@ -371,7 +375,11 @@ export function createRenewals(
         return won && grant !== null ? rotated(policy, grant, rotation, nowMs, keepsPredecessor(grant, rotation)) : keep
       },
       known,
-    )
+    ).catch(error => {
+      // It was deleted, and the store has forgotten its revision since.
+      if (error instanceof PairRetired) return null
+      throw error
+    })
     const grant = stored?.record ?? null
     if (grant?.pair.refreshToken.equals(rotation.pair.refreshToken)) {
       recent.remember(grant)
@@ -441,7 +449,10 @@ export function createRenewals(
     if (adopted !== null || settled === null || isOvertaken) refreshed('overtaken', null)
     if (adopted !== null) return { kind: 'current', grant: adopted }
     if (settled === null) {
-      if (isRemoved) events.emit({ type: 'grant.revoked', guid: base.guid, version: base.version })
+      if (isRemoved) {
+        recent.forget(base)
+        events.emit({ type: 'grant.revoked', guid: base.guid, version: base.version })
+      }
       return { kind: 'gone' }
     }
     // Another attempt is under way; or it was deleted, and made anew since: what we were told is not about what stands.
@@ -468,10 +479,7 @@ export function createRenewals(
   /** The store, which retires the grant's pairs where a write removes it. */
   function retiring(base: Grant): GrantStore {
     const retires = importableFingerprints(base)
-    return {
-      ...grants,
-      write: (guid, revision, next) => grants.write(guid, revision, next, next === null ? { retires } : {}),
-    }
+    return marking(grants, next => (next === null ? { retires } : {}))
   }
 
   /** Whether an `invalid_grant` is the last word: no other attempt may still bring a pair. */

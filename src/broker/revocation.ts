@@ -7,6 +7,7 @@ import type { Grants } from './grants.ts'
 import type { Leftovers } from './leftovers.ts'
 import { REVOCABLE_LIFE_MS } from './pair-ending.ts'
 import { retryAtMs } from './policy.ts'
+import type { Recent } from './recent.ts'
 import type { Renewals } from './renewal.ts'
 
 export interface Revocations {
@@ -25,6 +26,7 @@ export function createRevocations(
   grants: Grants,
   discards: Discards,
   leftovers: Leftovers,
+  recent: Recent,
 ): Revocations {
   const { clock, events, policy, provider, slots } = context
   const store = context.stores.grants
@@ -136,6 +138,7 @@ export function createRevocations(
   }
 
   async function gone(grant: Grant): Promise<null> {
+    recent.forget(grant)
     await grants.forgetUsername(grant)
     return null
   }

@@ -2,7 +2,10 @@
 import t from 'tap'
 import type { Problem } from '../../src/errors.ts'
 import { Secret } from '../../src/ports/secret.ts'
+import { REMOVAL_REMEMBERED_MS } from '../../src/ports/store.ts'
+import { createMemoryStores } from '../../src/store/memory.ts'
 import { createWorld, LEASE_MS } from '../support/broker.ts'
+import { ManualClock } from '../support/clock.ts'
 import { FlakyStores } from '../support/flaky-stores.ts'
 import { pending } from '../support/pending.ts'
 
@@ -141,4 +144,80 @@ t.test('who has asked for more life of a grant that is deleted meanwhile does no
   t.equal(first, 'version 2', 'what the new authorization has brought')
   t.match(second, /version 2|grant_not_found/, 'it may have looked in between')
   t.equal(world.provider.times('refresh'), 1)
+})
+
+/** A store whose server has a clock of its own: it forgets what was removed although ours is set back. */
+function setUpWithStoreClock() {
+  const storeClock = new ManualClock()
+  const stores = createMemoryStores(storeClock)
+  const world = createWorld({ stores })
+  const looks: string[] = []
+  const standing = (guid: string) => {
+    looks.push(guid)
+    return stores.grants.standing(guid)
+  }
+  const broker = world.replica({ ...stores, grants: { ...stores.grants, standing } })
+  const forgetRemoved = () => storeClock.jump(REMOVAL_REMEMBERED_MS + 1)
+  return { ...world, broker, looks, forgetRemoved }
+}
+
+t.test('what another replica has deleted stays so, although the clock was set back', async t => {
+  const { broker, clock, events, forgetRemoved, replica, stores } = setUpWithStoreClock()
+  await broker.exchanges.exchange(request('code'))
+  const other = replica()
+  await broker.tokens.report('ada', 1)
+  await other.tokens.report('ada', 2)
+  clock.setBack(3_600_000)
+  const deleting = other.revocations.revoke('ada')
+  await clock.advance(LEASE_MS)
+  t.equal(await deleting, null)
+  forgetRemoved()
+  t.equal(await answered(broker.tokens.read('ada', null)), 'grant_not_found')
+  t.equal(await stores.grants.read('ada'), null)
+  t.notOk(events.some(({ type }) => type === 'grant.restored'))
+})
+
+for (const how of ['DELETE', 'an invalid_grant after the DELETE of another'] as const) {
+  t.test(`what this process has removed is not looked for any more: ${how}`, async t => {
+    const { broker, clock, looks, provider, replica, stores } = setUpWithStoreClock()
+    await broker.exchanges.exchange(request('code'))
+    looks.length = 0
+    const refresh = pending()
+    provider.next('refresh', () => refresh.promise)
+    if (how !== 'DELETE') broker.tokens.report('ada', 1).catch(() => {})
+    await clock.advance(1)
+    const deleting = (how === 'DELETE' ? broker : replica()).revocations.revoke('ada')
+    await clock.advance(1_000)
+    refresh.resolve({ kind: 'rejected', upstream: { status: 400, error: 'invalid_grant' } })
+    await clock.advance(LEASE_MS)
+    await deleting
+    t.equal(await stores.grants.read('ada'), null)
+    t.equal(await answered(broker.tokens.read('ada', null)), 'grant_not_found')
+    t.strictSame(looks, [])
+  })
+}
+
+t.test('a renewal that comes late, after the clock was set back, does not bring a deleted grant back', async t => {
+  const { broker, clock, forgetRemoved, provider, replica, stores } = setUpWithStoreClock()
+  await broker.exchanges.exchange(request('code'))
+  const refresh = pending()
+  provider.next('refresh', () => refresh.promise)
+  const reading = answered(broker.tokens.report('ada', 1))
+  await clock.advance(1)
+  const deleting = replica().revocations.revoke('ada')
+  await clock.advance(2 * LEASE_MS)
+  await deleting
+  t.equal(await stores.grants.read('ada'), null)
+  clock.setBack(3_600_000)
+  forgetRemoved()
+  const late = provider.answer()
+  refresh.resolve(late)
+  await clock.advance(1_000)
+  await reading
+  t.equal(await stores.grants.read('ada'), null)
+  const given = late.kind === 'ok' ? late.value.pair.refreshToken.reveal() : ''
+  t.ok(
+    provider.asked.some(({ operation, token }) => operation === 'revoke' && token === given),
+    'its pair is given back',
+  )
 })
