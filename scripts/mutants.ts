@@ -322,7 +322,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'provisioning: a name outlives the grant of its user',
     file: PROVISIONING,
-    find: 'if ((await grants.find(known.guid)) !== null) {',
+    find: 'if (grant !== null && isCalled(grant, username)) {',
     replace: "if (known.guid !== '') {",
   },
   {

@@ -178,9 +178,9 @@ export function createExchanges(
         claims.add(key, claim)
         return { status: 'under_way', state, owner: context.owner, leaseUntilMs, expiresAtMs: nowMs + OUTCOME_LIFE_MS }
       }
-      const isAbandoned = known.status === 'under_way' && known.leaseUntilMs <= nowMs
-      const { state: sentWith, expiresAtMs } = known
-      return isAbandoned ? { ...outcomeUnknown, status: 'failed', state: sentWith, expiresAtMs } : keep
+      if (known.status !== 'under_way' || known.leaseUntilMs > nowMs) return keep
+      const { state: sentWith, expiresAtMs, leaseUntilMs, owner } = known
+      return { ...outcomeUnknown, status: 'failed', state: sentWith, expiresAtMs, abandoned: { leaseUntilMs, owner } }
     }
     try {
       const standing = await change(exchanges, key, decide)
@@ -330,13 +330,15 @@ export function createExchanges(
 
 /** Whether an attempt with this claim may write its outcome over `known`. That a grant was made is true whatever stands there. */
 function isToSettle(known: Exchange | null, claim: Exchange, next: Exchange | null): boolean {
-  if (known === null || isSameClaim(known, claim)) return true
+  if (known === null || isOfClaim(known, claim)) return true
   return next?.status === 'done' && known.status !== 'done'
 }
 
-function isSameClaim(known: Exchange, claim: Exchange): boolean {
-  if (known.status !== 'under_way' || claim.status !== 'under_way') return false
-  return known.owner === claim.owner && known.leaseUntilMs === claim.leaseUntilMs
+/** The claim itself, or that another replica took it for abandoned. */
+function isOfClaim(known: Exchange, claim: Exchange): boolean {
+  const of = known.status === 'failed' ? known.abandoned : known
+  if (of === undefined || !('owner' in of) || claim.status !== 'under_way') return false
+  return of.owner === claim.owner && of.leaseUntilMs === claim.leaseUntilMs
 }
 
 type Outcome =

@@ -105,8 +105,19 @@ export type Exchange = { readonly state: string | null; readonly expiresAtMs: nu
   | { readonly status: 'under_way'; readonly owner: string; readonly leaseUntilMs: number }
   | { readonly status: 'done'; readonly guid: string }
   /** The code may be spent: it is not sent again, and whoever repeats it is told the same. */
-  | { readonly status: 'failed'; readonly code: ProblemCode; readonly detail: string }
+  | {
+      readonly status: 'failed'
+      readonly code: ProblemCode
+      readonly detail: string
+      /** The claim that was taken for abandoned, whose owner may still know better; absent: the owner of the claim wrote this. */
+      readonly abandoned?: ExchangeClaim
+    }
 )
+
+export interface ExchangeClaim {
+  readonly owner: string
+  readonly leaseUntilMs: number
+}
 
 /** A HealthTap user made, or being made, for a username of ours. */
 export type Provisioning =

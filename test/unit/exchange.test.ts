@@ -1,10 +1,29 @@
 import t from 'tap'
+import type { Problem } from '../../src/errors.ts'
 import { Secret } from '../../src/ports/secret.ts'
 import { type Stores, StoreUnavailable } from '../../src/ports/store.ts'
-import { createWorld } from '../support/broker.ts'
+import { createWorld, LEASE_MS } from '../support/broker.ts'
+import { pending } from '../support/pending.ts'
 
 const unavailable = { kind: 'unavailable', upstream: { status: 503 }, retryAfterSeconds: null } as const
 const request = { code: new Secret('code'), redirectUri: 'https://app.example/cb' }
+
+t.test('a code counts as abandoned only until its claimant says that nothing was spent', async t => {
+  const world = createWorld()
+  const [claimant, other] = [world.replica(), world.replica()]
+  const held = pending<unknown>()
+  world.provider.next('exchange', () => held.promise)
+  const refused = claimant.exchanges.exchange(request).catch((error: Problem) => error.code)
+  await world.clock.advance(1)
+  // The other replica's clock is ahead by more than the lease.
+  world.clock.jump(10 * LEASE_MS)
+  await t.rejects(other.exchanges.exchange(request), { code: 'outcome_unknown' })
+  world.clock.jump(-10 * LEASE_MS)
+  held.resolve(unavailable)
+  await world.clock.advance(1_000)
+  t.equal(await refused, 'provider_unavailable')
+  t.match(await other.exchanges.exchange(request), { created: true })
+})
 
 t.test('a code that was given back, by a write whose answer was lost, is not given back once more', async t => {
   const world = createWorld()
