@@ -468,7 +468,8 @@ export function createRenewals(
     if (definite) {
       const hadEnded = base.status === 'reauthorization_required'
       if (!hadEnded) events.emit({ type: 'grant.ended', guid, version, afterDoubt: base.status === 'in_doubt' })
-    } else if (perhapsSpent) events.emit({ type: 'grant.in_doubt', guid, version, retryAtMs: retryMs })
+    } else if (settled.record.status === 'in_doubt' && perhapsSpent)
+      events.emit({ type: 'grant.in_doubt', guid, version, retryAtMs: retryMs })
     else events.emit({ type: 'grant.renewal_failed', guid, version, code, retryAtMs: retryMs })
     const { attempts = 0 } = settled.record.lastError ?? {}
     if (!definite && attempts === ATTENTION_AFTER_ATTEMPTS)

@@ -1,6 +1,6 @@
 /** Provisioned people come back by their stored password (RFC 6749, section 4.3), where that is switched on. */
 import t from 'tap'
-import { createWorld } from '../support/broker.ts'
+import { createWorld, LEASE_MS } from '../support/broker.ts'
 
 const rejected = { kind: 'rejected', upstream: { status: 400, error: 'invalid_grant' } } as const
 const notOffered = { kind: 'refused', upstream: { status: 400, error: 'unsupported_grant_type' } } as const
@@ -90,6 +90,26 @@ t.test('grants that ended before it was switched on come back when they are read
   const world = createWorld({ stores: off.stores, passwordGrant: true })
   world.clock.jump(600_001)
   t.match(await world.replica().tokens.read(GUID, null), { version: 2, status: 'active' })
+})
+
+t.test('a try by the password that is left open puts no ended grant in doubt', async t => {
+  const { broker, clock, provider, provision, replica, events, standing } = setUp()
+  await provision()
+  provider.next('refresh', () => rejected)
+  provider.next('authenticate', () => rejected)
+  await t.rejects(broker.tokens.report(GUID, 1), { code: 'reauthorization_required' })
+  await clock.advance(600_001)
+  provider.next('authenticate', () => new Promise(() => {}))
+  broker.tokens.read(GUID, null).catch(() => {})
+  await clock.advance(LEASE_MS + 1)
+  const next = replica()
+  for (let tries = 0; tries < 6 && (await standing())?.status !== 'active'; tries += 1) {
+    const read = next.tokens.read(GUID, null).catch(() => {})
+    await clock.advance(LEASE_MS)
+    await read
+  }
+  t.match(await standing(), { status: 'active', version: 2 })
+  t.notOk(events.some(({ type }) => type === 'grant.in_doubt'))
 })
 
 t.test('after the clock was set back an hour, the wait for the next try by the password is over', async t => {
