@@ -76,8 +76,17 @@ export function checkProvisionRefused(world: World, username: string, error: unk
   }
   if (reason === 'provisioning_in_doubt') checkDoubt(world, username, isLast)
   else if (!ORDINARY.includes(reason)) throw new Violation(`${username} was answered ${reason}`)
-  else if (isLast && reason !== 'reauthorization_required')
+  else if (
+    isLast &&
+    reason !== 'reauthorization_required' &&
+    !(reason === 'grant_not_found' && isBeingRevoked(world, user))
+  )
     throw new Violation(`${username} is answered ${reason}, although nothing is wrong any more`)
+}
+
+/** A revocation that has failed again and again is tried again up to ten minutes later. */
+function isBeingRevoked(world: World, user: User | undefined): boolean {
+  return world.stays.get(user?.guid ?? '')?.at(-1)?.grant.status === 'revoking'
 }
 
 function checkDoubt(world: World, username: string, isLast: boolean): void {
