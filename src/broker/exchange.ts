@@ -307,11 +307,14 @@ export function createExchanges(
   /** null: nothing was spent, the same code may be sent again. Another replica may have claimed the code meanwhile: its record stays. */
   async function remember({ authorization, delay, key, standing }: Attempt, outcome: Outcome | null): Promise<void> {
     const state = authorization?.state ?? null
-    const expiresAtMs = clock.now() + OUTCOME_LIFE_MS
-    const next = outcome === null ? null : { ...outcome, state, expiresAtMs }
+    const decide = (known: Exchange | null) => {
+      // By the clock of this try: it may be set while the store is waited for.
+      const next = outcome === null ? null : { ...outcome, state, expiresAtMs: clock.now() + OUTCOME_LIFE_MS }
+      return isToSettle(known, standing.record, next) ? next : keep
+    }
     await persist(
       context,
-      () => change(exchanges, key, known => (isToSettle(known, standing.record, next) ? next : keep), standing),
+      () => change(exchanges, key, decide, standing),
       async () => delay.begin(),
     )
   }
