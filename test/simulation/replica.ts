@@ -4,6 +4,7 @@ import { type Clock, sleepBy } from '../../src/ports/clock.ts'
 import type { BrokerEvent } from '../../src/ports/events.ts'
 import type { Journal, Rotation } from '../../src/ports/journal.ts'
 import type { Outcome, Provider, TokenAnswer } from '../../src/ports/provider.ts'
+import type { Exchange } from '../../src/ports/records.ts'
 import { type Stores, StoreUnavailable } from '../../src/ports/store.ts'
 import { noTracing } from '../../src/ports/tracing.ts'
 import { createSightings, SIGHTING_LASTS_MS, type SightingsKeeper } from '../../src/store/sightings.ts'
@@ -183,12 +184,22 @@ export class Replica {
     })
     const stores = Object.fromEntries(wrapped) as Stores
     const { read } = stores.grants
+    const { write } = stores.exchanges
+    // A record lives for as long as its writer says when it sends it, counted by the server's clock and not by the writer's.
+    const byServersClock = (next: Exchange): Exchange => ({
+      ...next,
+      expiresAtMs: next.expiresAtMs - this.nowMs() + this.world.schedule.nowMs,
+    })
+    const exchanges: Stores['exchanges'] = {
+      ...stores.exchanges,
+      write: (key, ifRevision, next) => write(key, ifRevision, next === null ? null : byServersClock(next)),
+    }
     // Each may lie on a server of its own.
     const readMany = (guids: readonly string[]) => guids.map(read)
     const sightings = createSightings(this.#clock(), MOST_SIGHTINGS)
     sightings.listening()
     this.world.hearers.add(this.#hearing(sightings))
-    return { ...stores, sightings, grants: sightings.watching({ ...stores.grants, readMany }) }
+    return { ...stores, exchanges, sightings, grants: sightings.watching({ ...stores.grants, readMany }) }
   }
 
   /** What comes of a word: it arrives; or its connection hangs, until that is noticed, and a new one is there. */

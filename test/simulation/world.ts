@@ -158,13 +158,8 @@ export class World {
   }
 
   #watchedCodes(replica: Replica, exchanges: RecordStore<Exchange>): RecordStore<Exchange>['write'] {
-    // A record lives for as long as its writer says, counted by the server's clock and not by the writer's.
-    const byServersClock = (next: Exchange): Exchange => ({
-      ...next,
-      expiresAtMs: next.expiresAtMs - replica.nowMs() + this.schedule.nowMs,
-    })
     return async (key, ifRevision, next) => {
-      const written = await exchanges.write(key, ifRevision, next === null ? null : byServersClock(next))
+      const written = await exchanges.write(key, ifRevision, next)
       const what = written.ok ? `writes ${next?.status ?? 'away'}` : `may not write ${next?.status ?? 'away'}`
       this.note(`${replica.name} ${what} for the code under ${key.slice(0, 6)}`)
       return written
