@@ -133,6 +133,11 @@ function bounded(leftovers: readonly Leftover[], standing: TokenPair): readonly 
   return leftovers.filter(({ pair }) => !sharesToken(pair, standing)).slice(-MOST_LEFTOVERS)
 }
 
+/** Whether a rotation from `before` to `after` has given the oldest leftover up. */
+export function hasGivenUp(before: Grant, after: Grant): boolean {
+  return [before, after].every(({ leftovers }) => leftovers?.length === MOST_LEFTOVERS)
+}
+
 function sharesToken(one: TokenPair, other: TokenPair): boolean {
   return one.refreshToken.equals(other.refreshToken) || one.accessToken.equals(other.accessToken)
 }

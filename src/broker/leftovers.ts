@@ -12,6 +12,7 @@ import { type BrokerContext, change, keep, persist, within } from './context.ts'
 import type { Discards } from './discards.ts'
 import { type LeftoverEnd, settled } from './grant.ts'
 import { type PairEnding, REVOCABLE_LIFE_MS } from './pair-ending.ts'
+import { mustWait } from './policy.ts'
 
 export interface Leftovers {
   /** Whether a predecessor may outlive its refresh, so that the grant has to remember it. */
@@ -89,8 +90,8 @@ export function createLeftovers(
   const observed = new Map<string, { isServed: boolean }>()
 
   function isToLearn(): boolean {
-    if (observed.size > 0 || clock.now() < resourceFailsUntilMs) return false
-    return mode === 'instant' ? refreshes % OBSERVED_PART === 0 : clock.now() >= learnAgainAtMs
+    if (observed.size > 0 || mustWait(resourceFailsUntilMs, LEARN_AFTER_FAILURE_MS, clock.now())) return false
+    return mode === 'instant' ? refreshes % OBSERVED_PART === 0 : !mustWait(learnAgainAtMs, LEARN_EVERY_MS, clock.now())
   }
 
   function noteFailure(): null {
@@ -125,7 +126,7 @@ export function createLeftovers(
   async function endEach(grant: Grant, isRevoking: boolean): Promise<readonly LeftoverEnd[]> {
     const ends: LeftoverEnd[] = []
     for (const leftover of grant.leftovers ?? []) {
-      if (!isRevoking && clock.now() < leftover.sinceMs + END_AFTER_MS) return ends
+      if (!isRevoking && mustWait(leftover.sinceMs + END_AFTER_MS, END_AFTER_MS, clock.now())) return ends
       const end = await endOne(leftover, isRevoking)
       // Later: the use that ends a later one ends this one's successor, which has to be used first.
       if (end === 'later') return ends

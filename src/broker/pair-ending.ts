@@ -2,7 +2,7 @@
 import type { TokenPair } from '../ports/records.ts'
 import { Secret } from '../ports/secret.ts'
 import type { BrokerContext } from './context.ts'
-import { lifetimeMs } from './policy.ts'
+import { lifetimeMs, mustWait } from './policy.ts'
 
 /** A token that lives no longer than this may be dead by the time the provider looks at it. */
 export const REVOCABLE_LIFE_MS = 2_000
@@ -53,10 +53,10 @@ export function createPairEnding(context: BrokerContext): PairEnding {
   let resourceProvedUntilMs = 0
 
   async function use(accessToken: Secret): Promise<Use> {
-    if (clock.now() < resourceMissingUntilMs) return 'missing'
-    if (clock.now() < resourceFailsUntilMs) return 'failed'
+    if (mustWait(resourceMissingUntilMs, RESOURCE_MISSING_MS, clock.now())) return 'missing'
+    if (mustWait(resourceFailsUntilMs, RESOURCE_FAILS_MS, clock.now())) return 'failed'
     const use = await present(accessToken)
-    if (use !== 'accepted' || clock.now() < resourceProvedUntilMs) return use
+    if (use !== 'accepted' || mustWait(resourceProvedUntilMs, RESOURCE_PROVED_MS, clock.now())) return use
     // A page that anyone may read, or a proxy's, accepts whatever it is shown. Then nothing was used.
     const madeUp = await present(new Secret(context.random.token(TOKEN_BYTES)))
     if (madeUp === 'accepted') return isMissing()

@@ -31,6 +31,7 @@ import {
   ended,
   extended,
   failed,
+  hasGivenUp,
   hasLost,
   importableFingerprints,
   isHeld,
@@ -389,6 +390,7 @@ export function createRenewals(
         if (wentBackTo !== null) events.emit({ type: 'grant.restored', guid, version: version - 1, wentBackTo })
         const late = clock.now() > rotation.issuedAtMs + policy.leaseMs
         events.emit({ type: 'grant.renewed', guid, version, late })
+        if (hasGivenUp(rotation.base, grant)) events.emit({ type: 'pair.revoked', guid, confirmed: false })
       }
       return { kind: 'current', grant }
     }

@@ -375,3 +375,24 @@ t.test('instant: a refresh that the store refuses does not keep a replica from l
   const requests = (asked.present ?? 0) - (before.present ?? 0) + (asked.revoke ?? 0) - (before.revoke ?? 0)
   t.ok(requests <= 2, `${requests} requests beside 50 refreshes`)
 })
+
+t.test('after the clock was set back an hour, leftovers are ended all the same', async t => {
+  const { alive, clock, refresh, signIn } = setUp({ mode: 'on_use' })
+  await signIn()
+  await refresh(1)
+  clock.setBack(3_600_000)
+  await clock.advance(10_000)
+  t.strictSame(alive(), [1])
+})
+
+t.test('a leftover that is given up because a grant has too many is reported', async t => {
+  const { clock, events, provider, refresh, signIn, standing } = setUp({ mode: 'on_use' })
+  const unavailable = async () => ({ kind: 'unavailable', upstream: { status: 503 }, retryAfterSeconds: null })
+  Object.assign(provider, { present: unavailable, revoke: unavailable })
+  await signIn()
+  for (let version = 1; version <= 66; version += 1) await refresh(version)
+  t.equal((await standing())?.leftovers?.length, 64)
+  const reported = events.filter(event => event.type === 'pair.revoked' && !event.confirmed)
+  t.equal(reported.length, 2)
+  await clock.advance(MINUTE_MS)
+})
