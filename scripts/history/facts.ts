@@ -33,9 +33,11 @@ interface End {
 
 /** When the lives of grants may have ended: a DELETE may take effect from its beginning until its 204, or until its event. */
 export class Lives {
+  readonly #history: History
   readonly #ends: ReadonlyMap<string, readonly End[]>
 
   constructor(history: History) {
+    this.#history = history
     const deletions = history.calls.filter(({ operation, status }) => operation === 'delete' && status !== 404)
     const ends = deletions.map(call => ({
       guid: call.guid ?? '',
@@ -47,7 +49,7 @@ export class Lives {
 
   /** Whether two answers about one guid may be about two lives. */
   mayDiffer(guid: string, a: Call, b: Call): boolean {
-    const fromMs = Math.min(a.beganMs, b.beganMs)
+    const fromMs = Math.min(asOfMs(this.#history, a), asOfMs(this.#history, b))
     const untilMs = Math.max(a.endedMs, b.endedMs)
     return (this.#ends.get(guid) ?? []).some(end => end.fromMs < untilMs && end.untilMs > fromMs)
   }
@@ -82,8 +84,17 @@ export function faultsBetween(
  * Whether this answer may come from a gateway's memory because its Redis was away. Such an answer may be as old as the fault
  * (docs/decisions/0010): no other answer may.
  */
-export function mayBeFromMemory(history: History, { gateway, beganMs, endedMs }: Call): boolean {
-  return faultsBetween(history, ['redis'], gateway, beganMs - FORGETS_WITHIN_MS, endedMs).length > 0
+export function mayBeFromMemory(history: History, call: Call): boolean {
+  return redisFaults(history, call).length > 0
+}
+
+/** The earliest moment of which this answer may tell. */
+function asOfMs(history: History, call: Call): number {
+  return Math.min(call.beganMs, ...redisFaults(history, call).map(({ beganMs }) => beganMs))
+}
+
+function redisFaults(history: History, { gateway, beganMs, endedMs }: Call): Fault[] {
+  return faultsBetween(history, ['redis'], gateway, beganMs - FORGETS_WITHIN_MS, endedMs)
 }
 
 export class Family {

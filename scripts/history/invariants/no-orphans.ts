@@ -11,6 +11,8 @@ export interface Orphan {
 
 /** Five tries to revoke a pair take so long. */
 const REVOKES_FOR_MS = 35_000
+/** The clients say a second less than the provider does. */
+const LATE_IMPORT_MS = 1_000
 /** The fault by which no request reaches the provider. */
 export const CONNECTIONS_REFUSED = 'connections refused'
 const AUTHORIZES = ['provision', 'exchange', 'import']
@@ -71,7 +73,7 @@ function storedByMs(history: History, { issuedMs, pair }: Pair): number {
 
 /** A recorded fault that explains why no gateway has ended this pair, or a client that never handed it over. */
 function causeOf(history: History, family: Family, pair: Pair): string | null {
-  const own = ofClient(history, pair)
+  const own = ofClient(history, pair) ?? whyTakenForAlive(history, pair)
   if (own !== null) return own
   const wasStored = pair.refreshed > 0 || history.calls.some(({ tokens }) => tokens.some(t => t.pair === pair.pair))
   const lost = wasStored ? null : whyNotStored(history, pair.pair)
@@ -85,6 +87,21 @@ function ofClient(history: History, { pair }: Pair): string | null {
   if (imports.some(({ status }) => status === 200 || status === 201)) return null
   const seen = history.calls.some(({ tokens }) => tokens.some(token => token.pair === pair))
   return seen ? null : 'a client made it, and no import of it succeeded'
+}
+
+/**
+ * An import says how long the token lives, and is read late by a gateway that was stopped. That gateway then takes the token for alive
+ * when the provider already ignores its revocation.
+ */
+function whyTakenForAlive(history: History, { pair }: Pair): string | null {
+  const isLate = history.calls.some(
+    ({ asked, beganMs, endedMs, operation }) =>
+      operation === 'import' && asked.pair === pair && endedMs - beganMs > LATE_IMPORT_MS,
+  )
+  const wasIgnored = history.requests.some(
+    ({ operation, outcome, subject }) => operation === 'revoke' && outcome === 'no_effect' && subject === pair,
+  )
+  return isLate && wasIgnored ? 'its import was read late, so it counted as alive for too long' : null
 }
 
 /** A replaced pair is revoked by the process that replaced it, which may be killed, or refused five times. */
