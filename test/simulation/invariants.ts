@@ -41,8 +41,10 @@ export async function checkAnswer(
   if (revokedAt !== undefined && revokedAt.step < since && revokedAt.atMs < sinceMs - rememberedMs)
     throw new Violation(`a token of ${guid} was answered after DELETE`)
 
-  // The store had lost a rotation: what it had before stands there until the rotation is written again.
-  if (world.rolledBack.has(guid) || (world.restoredAt.get(guid) ?? -1) >= since) return
+  // The store had lost a rotation: what it had before stands there until the rotation is written again, and may be remembered.
+  const restoredAt = world.restoredAt.get(guid)
+  const isRemembered = restoredAt !== undefined && restoredAt.atMs >= sinceMs - rememberedMs
+  if (world.rolledBack.has(guid) || (restoredAt?.step ?? -1) >= since || isRemembered) return
   const stay = world.stays.get(guid)?.findLast(candidate => candidate.row === row)
   if (stay === undefined) throw new Violation(`a token of ${guid} was answered that never stood in the store`)
   if (stay.until < since && stay.untilMs < sinceMs - rememberedMs)

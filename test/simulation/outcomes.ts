@@ -22,7 +22,7 @@ export function checkReported(
   { refused, grant, since }: { refused: Row | undefined; grant: Grant; since: number },
 ): void {
   const row = world.rowOf(grant)
-  if (refused === undefined || world.rolledBack.has(guid) || (world.restoredAt.get(guid) ?? -1) >= since) return
+  if (refused === undefined || world.rolledBack.has(guid) || (world.restoredAt.get(guid)?.step ?? -1) >= since) return
   if (row === refused)
     throw new Violation(`${guid} was answered pair ${row.id}, which its caller had reported as refused`)
   const { nowMs, steps } = world.schedule

@@ -81,7 +81,7 @@ export class World {
   /** Grants whose newest pair the store has lost, and who wrote it: as long as they live, they have it. */
   readonly rolledBack = new Map<string, { row: Row; version: number; writer: Replica | undefined }>()
   /** The step at which what the store had lost was written again. */
-  readonly restoredAt = new Map<string, number>()
+  readonly restoredAt = new Map<string, { readonly step: number; readonly atMs: number }>()
   /** Pairs that the store had, and lost, and whose writer died before it noticed: two faults at once. */
   readonly forgottenRows = new Set<Row>()
   readonly #wishes = new Map<string, readonly { atMs: number; lifeMs: number }[]>()
@@ -383,7 +383,7 @@ export class World {
     const lost = this.rolledBack.get(guid)
     if (lost === undefined || (next !== null && next.version < lost.version)) return
     this.rolledBack.delete(guid)
-    this.restoredAt.set(guid, this.schedule.steps)
+    this.restoredAt.set(guid, { step: this.schedule.steps, atMs: this.schedule.nowMs })
     if (row !== lost.row && row?.from !== lost.row) this.#forget(lost.row)
   }
 
