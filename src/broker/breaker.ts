@@ -100,6 +100,8 @@ export function createBreaker(
   const refusals = createSuspects(MOST_LONERS)
   /** For whom the provider asked for patience. */
   const pauseReasons = createSuspects(MOST_LONERS)
+  /** Until when a subject that is limited alone may not be asked about. */
+  const pausedAlone = new LRUCache<string, number>({ max: MOST_LONERS })
   /** Whose failure ended the last trial; null: none has, or a probe did. */
   let relapsedOn: string | null = null
   /** What it was open for before the trial; null: nothing, or the trial has been stood. */
@@ -253,14 +255,19 @@ export function createBreaker(
   /** A subject that is limited alone waits alone: its own backoff heeds what it was told. */
   function askedForPatience(subject: string | null, seconds: number): void {
     if (subject === null) return void pause(seconds)
-    if (pauseReasons.isAlone(subject)) return
+    if (pauseReasons.isAlone(subject)) return void pauseAlone(subject, seconds)
     // It has waited, and is asked to wait again. No other was asked since, so a probe has to tell whether that is meant for all.
     const isSuspicion = pauseReasons.has(subject) && !isPaused() && open === null && triedFor === null
     pauseReasons.add(subject, requests)
     if (!isSuspicion) return void pause(seconds)
     void probe().then(() => {
-      if (!pauseReasons.isAlone(subject)) pause(seconds)
+      if (pauseReasons.isAlone(subject)) pauseAlone(subject, seconds)
+      else pause(seconds)
     })
+  }
+
+  function pauseAlone(subject: string, seconds: number): void {
+    pausedAlone.set(subject, clock.now() + Math.min(seconds * 1000, RETRY_AFTER_LONGEST_MS))
   }
 
   function pause(seconds: number): void {
@@ -355,11 +362,13 @@ export function createBreaker(
     ask: () => Promise<Outcome<T>>,
     knowsUsBy: readonly Kind[],
   ): Promise<Outcome<T>> {
-    return isPaused() ? paused() : await watched(subject, ask, knowsUsBy)
+    const aloneUntilMs = pausedAlone.get(subject) ?? 0
+    if (mustWait(aloneUntilMs, RETRY_AFTER_LONGEST_MS, clock.now())) return paused(aloneUntilMs)
+    return isPaused() ? paused(pausedUntilMs) : await watched(subject, ask, knowsUsBy)
   }
 
-  function paused() {
-    const retryAfterSeconds = secondsUntil(pausedUntilMs, clock.now())
+  function paused(untilMs: number) {
+    const retryAfterSeconds = secondsUntil(untilMs, clock.now())
     return { kind: 'unavailable', upstream: {}, retryAfterSeconds } as const
   }
 
@@ -372,7 +381,7 @@ export function createBreaker(
   }
 
   async function revoke(token: Secret): Promise<Outcome<null>> {
-    if (isPaused()) return paused()
+    if (isPaused()) return paused(pausedUntilMs)
     const asked = asking()
     const outcome = await provider.revoke(token)
     // 200, whatever was sent (RFC 7009, section 2.2).

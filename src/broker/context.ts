@@ -18,7 +18,6 @@ import {
   StoreUnavailable,
 } from '../ports/store.ts'
 import type { Tracing } from '../ports/tracing.ts'
-import { retryNotBeforeMs } from './grant.ts'
 import type { RefreshPolicy } from './policy.ts'
 
 /** The client's registration, as far as requests have to fit it. */
@@ -240,12 +239,12 @@ export function recordUnreadable({ guid, keyId, reason }: RecordUnreadable): Pro
 }
 
 /** Why a grant is not renewed before its next try. */
-export function renewalPutOff(grant: Grant, nowMs: number): Problem {
+export function renewalPutOff(grant: Grant, untilMs: number, nowMs: number): Problem {
   if (grant.lastError?.code === 'client_misconfigured') {
     return new Problem('client_misconfigured', 'HealthTap refuses our credentials; an operator has to mend them.')
   }
   return new Problem('provider_unavailable', 'HealthTap could not renew the token just now. The grant is kept.', {
-    retryAfterSeconds: secondsUntil(retryNotBeforeMs(grant, nowMs), nowMs),
+    retryAfterSeconds: secondsUntil(untilMs, nowMs),
   })
 }
 

@@ -382,10 +382,15 @@ export function isHeld(grant: Grant, nowMs: number): boolean {
   return grant.attempt !== null && grant.attempt.leaseUntilMs > nowMs
 }
 
-/** When the last failure allows the next try; 0: at once. */
-export function retryNotBeforeMs({ attempt, dueAtMs, lastError }: Grant, nowMs: number): number {
+/** When the last failure allows the next try; 0: at once. `longestMs`: the longest wait since that failure. */
+export function retryNotBeforeMs(
+  { attempt, dueAtMs, lastError }: Grant,
+  nowMs: number,
+  longestMs = Number.POSITIVE_INFINITY,
+): number {
   if (attempt !== null || lastError === null || dueAtMs === null) return 0
-  return mustWait(dueAtMs, dueAtMs - lastError.atMs, nowMs) ? dueAtMs : 0
+  const untilMs = Math.min(dueAtMs, lastError.atMs + longestMs)
+  return mustWait(untilMs, untilMs - lastError.atMs, nowMs) ? untilMs : 0
 }
 
 /** A one-way name for a secret: 128 bits, enough to tell two apart, useless to guess from. */

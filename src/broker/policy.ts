@@ -26,6 +26,8 @@ const LARGEST_TTL_PART = 0.9
 const BACKOFF_FIRST_MS = 1_000
 /** An outage takes few grants past the first waits: the breaker stops refreshes. Longer waits are for a fault of one grant. */
 const BACKOFF_LONGEST_MS = 600_000
+/** As long as a reader who gets no living token waits at most: no person shall wait longer once the provider works again. */
+const READERS_BACKOFF_LONGEST_MS = 30_000
 /** So long before a token lapses, its renewal is tried once more; and from then on every second. */
 const LAST_CHANCE_MS = 2_000
 /** So long before it expires, at most, a refresh token is renewed: an outage of hours costs nobody an authorization. */
@@ -162,6 +164,11 @@ export function retryAtMs(failure: {
   const patientMs = lifeLeftMs > 0 ? Math.min(waitMs, lastChanceInMs) : waitMs
   const askedMs = Math.min(failure.retryAfterMs, RETRY_AFTER_LONGEST_MS)
   return Math.round(failure.nowMs + Math.max(patientMs, askedMs))
+}
+
+/** The longest wait between two tries for readers. An attempt without an outcome may be worked on for a lease. */
+export function readersBackoffMs({ leaseMs }: RefreshPolicy): number {
+  return Math.max(READERS_BACKOFF_LONGEST_MS, leaseMs)
 }
 
 /**

@@ -46,7 +46,7 @@ import {
 } from './grant.ts'
 import { journalEntry } from './journal-entry.ts'
 import type { Leftovers, Observation } from './leftovers.ts'
-import { ATTENTION_AFTER_ATTEMPTS, dueSinceMs, mustWait, retryAtMs } from './policy.ts'
+import { ATTENTION_AFTER_ATTEMPTS, dueSinceMs, mustWait, readersBackoffMs, retryAtMs } from './policy.ts'
 import type { Recent } from './recent.ts'
 import { goingDown, notStoredYet, notYet, passing } from './renewal-problems.ts'
 
@@ -248,7 +248,7 @@ export function createRenewals(
     const isObserved = await leftovers.prepare(seen)
     let isUnderObservation = false
     try {
-      const asked = await askProvider(seen, isObserved, known)
+      const asked = await askProvider(seen, isObserved, lane, known)
       isUnderObservation = !('kind' in asked) && asked.observation !== null
       return asked
     } finally {
@@ -256,8 +256,13 @@ export function createRenewals(
     }
   }
 
-  async function askProvider(seen: Grant, isObserved: boolean, known?: Stored<Grant>): Promise<RenewalResult | Asked> {
-    const begun = await begin(seen, known)
+  async function askProvider(
+    seen: Grant,
+    isObserved: boolean,
+    lane: Lane,
+    known?: Stored<Grant>,
+  ): Promise<RenewalResult | Asked> {
+    const begun = await begin(seen, lane, known)
     if ('kind' in begun) return begun
     const grant = begun.record
     events.emit({ type: 'grant.attempted', guid: grant.guid, version: grant.version })
@@ -273,7 +278,7 @@ export function createRenewals(
   }
 
   /** Takes the lease and writes the intent in one step, on the version that was read: that is the look after the lock. */
-  async function begin(seen: Grant, known?: Stored<Grant>): Promise<RenewalResult | Stored<Grant>> {
+  async function begin(seen: Grant, lane: Lane, known?: Stored<Grant>): Promise<RenewalResult | Stored<Grant>> {
     const { guid } = seen
     let stopped: RenewalResult | null = null
     let isLost = false
@@ -282,7 +287,7 @@ export function createRenewals(
       guid,
       grant => {
         const nowMs = clock.now()
-        stopped = reasonNotTo(grant, seen, nowMs)
+        stopped = reasonNotTo(grant, seen, lane, nowMs)
         isLost = grant !== null && recent.isLost(grant)
         if (stopped !== null || isLost || grant === null) return keep
         return attempted(grant, { owner: context.owner, leaseMs: policy.leaseMs }, nowMs)
@@ -295,13 +300,15 @@ export function createRenewals(
     return stopped ?? stored ?? { kind: 'gone' }
   }
 
-  function reasonNotTo(grant: Grant | null, seen: Grant, nowMs: number): RenewalResult | null {
+  function reasonNotTo(grant: Grant | null, seen: Grant, lane: Lane, nowMs: number): RenewalResult | null {
     if (grant === null) return { kind: 'gone' }
     if (!isSameVersion(grant, seen)) return { kind: 'current', grant }
     if (grant.status === 'reauthorization_required' && !isRestorable(grant))
       return { kind: 'failed', problem: reauthorizationRequired(grant) }
     if (isHeld(grant, nowMs)) return { kind: 'held', untilMs: grant.attempt?.leaseUntilMs ?? nowMs }
-    if (retryNotBeforeMs(grant, nowMs) > nowMs) return { kind: 'failed', problem: renewalPutOff(grant, nowMs) }
+    const longestMs = lane === 'reader' ? readersBackoffMs(policy) : Number.POSITIVE_INFINITY
+    const untilMs = retryNotBeforeMs(grant, nowMs, longestMs)
+    if (untilMs > nowMs) return { kind: 'failed', problem: renewalPutOff(grant, untilMs, nowMs) }
     return null
   }
 

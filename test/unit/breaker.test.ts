@@ -477,6 +477,11 @@ t.test('one grant that is told to wait again and again, while others succeed, wa
     )
     t.equal(breaker.trouble(), null)
     t.equal(await other.whyNot('reader'), null)
+    const times = provider.times('refresh')
+    await clock.advance(59_000)
+    t.match(await breaker.provider.refresh(TOKEN), { kind: 'unavailable', retryAfterSeconds: 1 })
+    t.equal(provider.times('refresh'), times, 'it is not asked about before that')
+    await clock.advance(1_000)
   }
   t.strictSame(types(), ['provider.paused'])
   t.equal(provider.times('probe'), 0)

@@ -410,3 +410,19 @@ t.test(
     t.equal(world.journal.kept.size, 0)
   },
 )
+
+t.test('a reader without a living token waits no longer than half a minute for the next try', async t => {
+  const world = createWorld()
+  const broker = world.replica()
+  await broker.exchanges.exchange({ code: new Secret('code'), redirectUri: 'https://app.example/cb' })
+  const failing = { kind: 'refused', upstream: { status: 400, error: 'server_error' } }
+  const isDue = async () => ((await world.stores.grants.read('ada'))?.record.dueAtMs ?? 0) > world.clock.now() + 60_000
+  await world.clock.advance(7_200_000)
+  for (let tries = 0; tries < 20 && !(await isDue()); tries += 1) {
+    world.provider.next('refresh', () => failing)
+    await broker.tokens.read('ada', null).catch(() => {})
+    await world.clock.advance(30_000)
+  }
+  t.ok(await isDue(), 'the background waits for minutes')
+  t.match(await broker.tokens.read('ada', null), { version: 2 })
+})
