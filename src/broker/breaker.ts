@@ -252,7 +252,7 @@ export function createBreaker(
     hasRelapsed = false
   }
 
-  /** A subject that is limited alone waits alone: its own backoff heeds what it was told. */
+  /** A subject that is limited alone waits alone: its `Retry-After` counts for that subject only. */
   function askedForPatience(subject: string | null, seconds: number): void {
     if (subject === null) return void pause(seconds)
     if (pauseReasons.isAlone(subject)) return void pauseAlone(subject, seconds)
@@ -350,11 +350,12 @@ export function createBreaker(
     subject: string,
     ask: () => Promise<Outcome<T>>,
     knowsUsBy: readonly Kind[],
-  ): Promise<Outcome<T>> {
+  ): Promise<{ answered: Outcome<T>; meant: Outcome<T> }> {
     const asked = asking()
-    const outcome = meantBy(await ask(), asked, subject)
-    report(outcome, asked, knowsUsBy, subject)
-    return outcome
+    const answered = await ask()
+    const meant = meantBy(answered, asked, subject)
+    report(meant, asked, knowsUsBy, subject)
+    return { answered, meant }
   }
 
   async function unlessPaused<T>(
@@ -364,7 +365,7 @@ export function createBreaker(
   ): Promise<Outcome<T>> {
     const aloneUntilMs = pausedAlone.get(subject) ?? 0
     if (mustWait(aloneUntilMs, RETRY_AFTER_LONGEST_MS, clock.now())) return paused(aloneUntilMs)
-    return isPaused() ? paused(pausedUntilMs) : await watched(subject, ask, knowsUsBy)
+    return isPaused() ? paused(pausedUntilMs) : (await watched(subject, ask, knowsUsBy)).meant
   }
 
   function paused(untilMs: number) {
@@ -398,7 +399,11 @@ export function createBreaker(
   return {
     provider: {
       authorizationUrl: request => provider.authorizationUrl(request),
-      exchange: request => watched(fingerprint(request.code), () => provider.exchange(request), ['ok', 'rejected']),
+      // A code has no next try that is put off: its caller is told what the provider has answered.
+      exchange: async request => {
+        const ask = () => provider.exchange(request)
+        return (await watched(fingerprint(request.code), ask, ['ok', 'rejected'])).answered
+      },
       // A refresh token that is not good is refused before our credentials are looked at.
       refresh: token => unlessPaused(fingerprint(token), () => provider.refresh(token), ['ok']),
       createUser,

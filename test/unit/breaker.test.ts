@@ -443,6 +443,20 @@ t.test('a probe that is accepted does not clear three grants that are refused; a
   t.strictSame(types(), ['client.refused', 'client.accepted'])
 })
 
+t.test('a code for which credentials are refused again stops no other, and its caller is told so', async t => {
+  const world = setUp()
+  const { breaker, provider } = world
+  const exchange = () => {
+    provider.next('exchange', () => refusedClient)
+    return breaker.provider.exchange({ code: new Secret('code'), redirectUri: 'https://a.example', codeVerifier: null })
+  }
+  t.match(await exchange(), { kind: 'client_refused' })
+  t.equal(breaker.trouble(), 'client_refused')
+  await closeAgain(world)
+  t.match(await exchange(), { kind: 'client_refused' })
+  t.equal(breaker.trouble(), null)
+})
+
 t.test('what was asked before a grant was told to wait does not show that it waits alone', async t => {
   const { breaker, clock, provider, refresh } = setUp()
   let answer: (outcome: unknown) => void = () => {}
