@@ -96,7 +96,9 @@ export function createExchanges(
     const done = await within(context, clock.now() + leaseMs, () => Promise.race([running.work, notStored]))
     if (done === null) throw running.isElsewhere ? underWayElsewhere() : takesTooLong()
     if (request.guid !== undefined && request.guid !== done.grant.guid) throw mismatch()
-    return before === undefined ? done : { grant: done.grant, created: false }
+    if (before === undefined) return done
+    // This caller came later: the grant may have moved on since it was stored.
+    return { grant: await tokens.read(done.grant.guid, null), created: false }
   }
 
   function run(mine: string, key: string, request: ExchangeRequest, authorization: Authorization | null): Running {

@@ -95,7 +95,9 @@ export function createProvisionings(
     const work = () => Promise.race([running.work, notStored])
     const done = await within(context, clock.now() + leaseMs, work)
     if (done === null) throw running.isElsewhere ? underWayElsewhere() : takesTooLong()
-    return before === undefined ? done : { grant: done.grant, created: false }
+    if (before === undefined) return done
+    // This caller came later: the grant may have moved on since it was stored.
+    return { grant: await tokens.read(done.grant.guid, null), created: false }
   }
 
   function run(request: ProvisioningRequest): Running {

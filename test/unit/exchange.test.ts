@@ -52,3 +52,28 @@ t.test('a code that was given back, by a write whose answer was lost, is not giv
   t.match(await first.exchanges.exchange(request), { created: false, grant: { guid: grant.guid, version: 1 } })
   t.equal(world.provider.times('exchange'), 2)
 })
+
+t.test('a caller who joins an exchange is answered what stands by then', async t => {
+  const world = createWorld()
+  const { exchanges } = world.stores
+  const held = pending<void>()
+  const stores: Stores = {
+    ...world.stores,
+    exchanges: {
+      ...exchanges,
+      async write(key, ifRevision, next) {
+        if (next?.status === 'done') await held.promise
+        return await exchanges.write(key, ifRevision, next)
+      },
+    },
+  }
+  const slow = world.replica(stores)
+  const first = slow.exchanges.exchange(request)
+  await world.clock.advance(1)
+  t.match(await world.replica().tokens.report('ada', 1), { version: 2 })
+  const joined = slow.exchanges.exchange(request)
+  await world.clock.advance(1)
+  held.resolve()
+  await first
+  t.match(await joined, { created: false, grant: { version: 2 } })
+})
