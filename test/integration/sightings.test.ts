@@ -143,6 +143,9 @@ t.test(
     const again = await startRedis({ port: server.port })
     t.teardown(again.stop)
     while ((await fresh.get('/health/ready')).status !== 200);
-    t.match(await tokenOf(fresh, guid), { status: 404 }, 'this Redis has kept nothing')
+    let after = await tokenOf(fresh, guid)
+    while (after.status === 404) after = await tokenOf(fresh, guid)
+    const asBefore = { status: 200, body: { access_token: before.access_token } }
+    t.match(after, asBefore, 'this Redis has kept nothing: the gateway that wrote it writes it again')
   },
 )
