@@ -88,7 +88,7 @@ function checkOrphans(world: World, standing: ReadonlyMap<string, Grant>): void 
 
 function isExplained(world: World, row: Row, grant: Grant | undefined): boolean {
   if (grant !== undefined && isHeld(world, row, grant)) return true
-  if (world.lostRows.has(row) || world.forgottenRows.has(row)) return true
+  if (world.lostRows.has(row) || world.forgottenRows.has(row) || world.forgottenLeftovers.has(row)) return true
   const stay = world.stays.get(row.guid)?.findLast(candidate => candidate.row === row)
   // Another program has it, and the gateway never took it.
   if (row.source === 'outside' && row.from === null && stay === undefined) return true

@@ -145,7 +145,8 @@ export function checkDeleted(world: World, guid: string, since: number): void {
 
 function isExcused(world: World, row: Row): boolean {
   const isClockWrong = 'clockBack' in world.plan.disasters
-  return world.forgottenRows.has(row) || world.isUnendable(row) || (isClockWrong && row.isRevokedTooLate)
+  const isForgotten = world.forgottenRows.has(row) || world.forgottenLeftovers.has(row)
+  return isForgotten || world.isUnendable(row) || (isClockWrong && row.isRevokedTooLate)
 }
 
 /** 201 is told once, to the call that has made it. */

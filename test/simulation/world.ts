@@ -84,6 +84,8 @@ export class World {
   readonly restoredAt = new Map<string, { readonly step: number; readonly atMs: number }>()
   /** Pairs that the store had, and lost, and whose writer died before it noticed: two faults at once. */
   readonly forgottenRows = new Set<Row>()
+  /** Pairs that a leftover was spent for, and whose only record the store has lost. */
+  readonly forgottenLeftovers = new Set<Row>()
   readonly #wishes = new Map<string, readonly { atMs: number; lifeMs: number }[]>()
   readonly #reported = new Set<string>()
   readonly #writers = new Map<Row, Replica>()
@@ -336,6 +338,12 @@ export class World {
     const writer = this.#writers.get(row)
     this.rolledBack.set(guid, { row, version: current.record.version, writer })
     this.lives.forgotten(guid, current.record.version)
+    const kept = older.leftovers ?? []
+    for (const { pair } of current.record.leftovers ?? []) {
+      const spentFor = this.model.rowOf(pair.refreshToken)
+      const isLost = spentFor !== undefined && !kept.some(each => each.pair.refreshToken.equals(pair.refreshToken))
+      if (isLost && !this.stays.get(guid)?.some(stay => stay.row === spentFor)) this.forgottenLeftovers.add(spentFor)
+    }
     if (writer?.isAlive !== true || !looksNewer(current.record, older)) this.#forget(row)
     this.note(`the store has lost version ${current.record.version} of ${guid}`)
   }
