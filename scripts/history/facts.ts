@@ -119,6 +119,8 @@ export class Family {
 /** An answer that took so long met a deadline that had passed, or was about to: nothing was there to read it. */
 const GIVEN_UP_AFTER_MS = 0.8 * TIMEOUT_MS
 const HOLDS_FOR_MS = 2_000
+/** A gateway that was killed sends nothing for so long: it has to start again. */
+const STARTS_IN_MS = 1_000
 
 /** Why nothing could store the pair that this request brought; null: a gateway had it and ran on. */
 export function whyNotStored(history: History, brought: string): string | null {
@@ -136,7 +138,7 @@ export function whyNotStored(history: History, brought: string): string | null {
     fault =>
       (fault.fault === 'kill' || fault.fault === 'terminate') &&
       (fault.gateway === null || fault.gateway === gateway) &&
-      fault.beganMs >= endedMs - 50 &&
+      fault.beganMs >= request.reachedMs - STARTS_IN_MS &&
       fault.beganMs <= heldUntilMs,
   )
   return kills.length > 0 ? `gateway ${gateway} was ended while it held the answer` : null

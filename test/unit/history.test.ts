@@ -158,6 +158,11 @@ holds(
       says: /version 1 of aaaaaaaa is the pairs one and two/,
     },
     {
+      title: 'a life that has ended is answered of, and no Redis was away',
+      entries: [deleted(100, { gateway: 1 }), answered(200, 'one', 1), answered(250, 'two', 1, { gateway: 1 })],
+      says: /version 1 of aaaaaaaa is the pairs one and two/,
+    },
+    {
       title: 'one pair is two versions, also in two lives',
       entries: [answered(0, 'one', 1), deleted(20), answered(40, 'one', 2)],
       says: /the pair one of aaaaaaaa is the versions 1 and 2/,
@@ -169,6 +174,15 @@ holds(
     {
       title: 'a DELETE without an answer may have ended the life',
       entries: [answered(0, 'one', 1), deleted(20, { status: null }), answered(40, 'two', 1)],
+    },
+    {
+      title: 'a gateway that is cut from its Redis answers from memory of a life that has ended',
+      entries: [
+        fault(0, { fault: 'redis', name: 'Redis cut from one gateway', endedMs: 5_000 }),
+        deleted(100, { gateway: 1 }),
+        answered(200, 'one', 1),
+        answered(250, 'two', 1, { gateway: 1 }),
+      ],
     },
   ],
 )
@@ -305,6 +319,28 @@ holds(
       says: /the pair one/,
     },
     {
+      title: 'its gateway was killed long before it sent the request',
+      entries: [pair('one'), rest('two'), request('one', { reachedMs: 5_000, endedMs: 5_010 }), fault(3_000)],
+      says: /the pair one/,
+    },
+    {
+      title: 'an import was read at once, and its pair lives',
+      entries: [
+        pair('one'),
+        rest('two'),
+        request('one', { gateway: null, operation: 'exchange' }),
+        call(20, { operation: 'import', asked: { pair: 'one' } }),
+        request(null, {
+          operation: 'revoke',
+          outcome: 'no_effect',
+          subject: 'one',
+          reachedMs: 12_000,
+          endedMs: 12_010,
+        }),
+      ],
+      says: /the pair one/,
+    },
+    {
       title: 'it was answered to clients, so it had been stored when the gateway was killed',
       entries: [
         pair('one'),
@@ -327,6 +363,26 @@ holds(
       entries: [pair('one'), pair('two'), rest('two'), request('one', { answer: 'lost' })],
     },
     { title: 'its gateway was killed', entries: [pair('one'), pair('two'), rest('two'), request('one'), fault(500)] },
+    {
+      title: 'its gateway had been killed when a slow provider took the request up',
+      entries: [pair('one'), rest('two'), request('one', { reachedMs: 5_000, endedMs: 5_010 }), fault(4_800)],
+    },
+    {
+      title: 'a stopped gateway has read its import late, and had it revoked when it had expired',
+      entries: [
+        pair('one'),
+        rest('two'),
+        request('one', { gateway: null, operation: 'exchange' }),
+        call(20, { operation: 'import', asked: { pair: 'one' }, endedMs: 9_000 }),
+        request(null, {
+          operation: 'revoke',
+          outcome: 'no_effect',
+          subject: 'one',
+          reachedMs: 12_000,
+          endedMs: 12_010,
+        }),
+      ],
+    },
     {
       title: 'a client made it and no import of it was taken',
       entries: [
