@@ -329,7 +329,7 @@ holds(
         pair('one'),
         rest('two'),
         request('one', { gateway: null, operation: 'exchange' }),
-        call(20, { operation: 'import', asked: { pair: 'one' } }),
+        call(20, { operation: 'import', asked: { pair: 'one', expiresInSeconds: 9 } }),
         request(null, {
           operation: 'revoke',
           outcome: 'no_effect',
@@ -368,12 +368,28 @@ holds(
       entries: [pair('one'), rest('two'), request('one', { reachedMs: 5_000, endedMs: 5_010 }), fault(4_800)],
     },
     {
+      title: 'a client has repeated its import when it had expired',
+      entries: [
+        pair('one'),
+        rest('two'),
+        request('one', { gateway: null, operation: 'exchange' }),
+        call(50_000, { operation: 'import', asked: { pair: 'one', expiresInSeconds: 9 } }),
+        request(null, {
+          operation: 'revoke',
+          outcome: 'no_effect',
+          subject: 'one',
+          reachedMs: 52_000,
+          endedMs: 52_010,
+        }),
+      ],
+    },
+    {
       title: 'a stopped gateway has read its import late, and had it revoked when it had expired',
       entries: [
         pair('one'),
         rest('two'),
         request('one', { gateway: null, operation: 'exchange' }),
-        call(20, { operation: 'import', asked: { pair: 'one' }, endedMs: 9_000 }),
+        call(20, { operation: 'import', asked: { pair: 'one', expiresInSeconds: 9 }, endedMs: 9_000 }),
         request(null, {
           operation: 'revoke',
           outcome: 'no_effect',

@@ -11,8 +11,6 @@ export interface Orphan {
 
 /** Five tries to revoke a pair take so long. */
 const REVOKES_FOR_MS = 35_000
-/** The clients say a second less than the provider does. */
-const LATE_IMPORT_MS = 1_000
 /** The fault by which no request reaches the provider. */
 export const CONNECTIONS_REFUSED = 'connections refused'
 const AUTHORIZES = ['provision', 'exchange', 'import']
@@ -90,18 +88,18 @@ function ofClient(history: History, { pair }: Pair): string | null {
 }
 
 /**
- * An import says how long the token lives, and is read late by a gateway that was stopped. That gateway then takes the token for alive
- * when the provider already ignores its revocation.
+ * An import says how long the token lives. A client that repeats it later says the same, and a gateway that was stopped reads it late.
+ * The gateway then takes the token for alive when the provider already ignores its revocation.
  */
-function whyTakenForAlive(history: History, { pair }: Pair): string | null {
-  const isLate = history.calls.some(
-    ({ asked, beganMs, endedMs, operation }) =>
-      operation === 'import' && asked.pair === pair && endedMs - beganMs > LATE_IMPORT_MS,
-  )
+function whyTakenForAlive(history: History, { expiresMs, pair }: Pair): string | null {
+  const isLate = history.calls.some(({ asked, endedMs, operation }) => {
+    const untilMs = endedMs + (asked.expiresInSeconds ?? 0) * 1_000
+    return operation === 'import' && asked.pair === pair && untilMs > expiresMs
+  })
   const wasIgnored = history.requests.some(
     ({ operation, outcome, subject }) => operation === 'revoke' && outcome === 'no_effect' && subject === pair,
   )
-  return isLate && wasIgnored ? 'its import was read late, so it counted as alive for too long' : null
+  return isLate && wasIgnored ? 'its import came late, so it counted as alive for too long' : null
 }
 
 /** A replaced pair is revoked by the process that replaced it, which may be killed, or refused five times. */
