@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { anything, fitting, isReference, oddText, spoiled } from './arbitraries.ts'
 import { jsonOf, Pools } from './pools.ts'
-import { closed, type Schema, validatorOf, withoutRefs } from './schema.ts'
+import { closed, type Schema, textValidatorOf, validatorOf, withoutRefs } from './schema.ts'
 
 const PERSON: Schema = {
   type: 'object',
@@ -72,4 +72,10 @@ t.test('an answer may have what is documented, and nothing else', async t => {
   t.ok(fits([{ a: 'b' }, {}]))
   t.notOk(fits([{ a: 'b', refresh_token: 'c' }]))
   t.throws(() => withoutRefs(list, {}), /not in the document/)
+})
+
+t.test('a text counts as a number only in plain decimal digits', async t => {
+  const fits = textValidatorOf({ type: 'object', properties: { ttl: { type: 'integer' }, name: { type: 'string' } } })
+  for (const ttl of ['0', '-5', '007']) t.ok(fits({ ttl, name: ' ' }), ttl)
+  for (const ttl of [' ', '', '0x10', '1e3', ' 5 ', '5.5']) t.notOk(fits({ ttl, name: ' ' }), ttl)
 })

@@ -1,6 +1,6 @@
 /** The routes as the running gateway documents them: a new one is fuzzed without anybody's thinking of it. */
 import type { ValidateFunction } from 'ajv'
-import { closed, type Schema, validatorOf, withoutRefs } from './schema.ts'
+import { closed, type Schema, textValidatorOf, validatorOf, withoutRefs } from './schema.ts'
 
 export interface Operation {
   /** As it stands in the document: `GET /v1/grants/{guid}`. */
@@ -16,8 +16,8 @@ export interface Operation {
   readonly answers: ReadonlyMap<number, DocumentedAnswer>
   /** null where a part is not checked by a schema. */
   readonly fits: {
-    readonly params: ValidateFunction
-    readonly query: ValidateFunction
+    readonly params: (fields: Record<string, unknown>) => boolean
+    readonly query: (fields: Record<string, unknown>) => boolean
     readonly body: ValidateFunction
   }
 }
@@ -87,8 +87,8 @@ function operationOf(
       }),
     ),
     fits: {
-      params: validatorOf({ type: 'object', properties: params }, true),
-      query: validatorOf(query, true),
+      params: textValidatorOf({ type: 'object', properties: params }),
+      query: textValidatorOf(query),
       body: validatorOf(bodySchema ?? {}),
     },
   }

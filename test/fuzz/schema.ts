@@ -57,9 +57,22 @@ export function checkKeywords(schema: Schema): void {
 /** RFC 3339, as the contract has it: UTC, whole seconds. */
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/
 
-/** `fromText`: what comes as text by its nature may become a number, as in the gateway. */
-export function validatorOf(schema: Schema, fromText = false): ValidateFunction {
-  const ajv = new Ajv({ allErrors: true, strictTypes: false, coerceTypes: fromText })
+export function validatorOf(schema: Schema): ValidateFunction {
+  return compile(schema, false)
+}
+
+/** For queries and paths: a text in plain decimal digits counts as a number. Ajv alone also takes a space for 0, and `0x10` for 16. */
+export function textValidatorOf(schema: Schema): (fields: Record<string, unknown>) => boolean {
+  const fits = compile(schema, true)
+  const numbers = Object.entries(schema.properties ?? {}).flatMap(([name, { type }]) =>
+    type === 'integer' || type === 'number' ? [name] : [],
+  )
+  const isPlain = (value: unknown) => typeof value !== 'string' || /^-?[0-9]+(\.[0-9]+)?$/.test(value)
+  return fields => numbers.every(name => isPlain(fields[name])) && fits(fields)
+}
+
+function compile(schema: Schema, coerceTypes: boolean): ValidateFunction {
+  const ajv = new Ajv({ allErrors: true, strictTypes: false, coerceTypes })
   ajv.addFormat('date-time', TIME)
   ajv.addKeyword('example')
   return ajv.compile(schema)
