@@ -119,8 +119,10 @@ export class Family {
 /** An answer that took so long met a deadline that had passed, or was about to: nothing was there to read it. */
 const GIVEN_UP_AFTER_MS = 0.8 * TIMEOUT_MS
 const HOLDS_FOR_MS = 2_000
-/** A gateway that was killed sends nothing for so long: it has to start again. */
+/** After SIGKILL a gateway sends nothing for this long, because it has to start again. So an earlier process sent the request. */
 const STARTS_IN_MS = 1_000
+/** The recorder and the gateway may see the same moment this much apart. */
+const SEEN_APART_MS = 50
 
 /** Why nothing could store the pair that this request brought; null: a gateway had it and ran on. */
 export function whyNotStored(history: History, brought: string): string | null {
@@ -134,14 +136,16 @@ export function whyNotStored(history: History, brought: string): string | null {
   const { endedMs, gateway } = request
   const away = faultsBetween(history, ['redis'], gateway, endedMs, endedMs + HOLDS_FOR_MS)
   const heldUntilMs = Math.max(endedMs, ...away.map(fault => fault.endedMs)) + HOLDS_FOR_MS
-  const kills = history.faults.filter(
-    fault =>
-      (fault.fault === 'kill' || fault.fault === 'terminate') &&
-      (fault.gateway === null || fault.gateway === gateway) &&
-      fault.beganMs >= request.reachedMs - STARTS_IN_MS &&
-      fault.beganMs <= heldUntilMs,
+  // A slow provider may take a request up after its gateway was killed. After SIGTERM a gateway still stores what it receives.
+  const fromMs = { kill: request.reachedMs - STARTS_IN_MS, terminate: endedMs - SEEN_APART_MS }
+  const ends = history.faults.filter(
+    ({ beganMs, fault, gateway: hit }) =>
+      (fault === 'kill' || fault === 'terminate') &&
+      (hit === null || hit === gateway) &&
+      beganMs >= fromMs[fault] &&
+      beganMs <= heldUntilMs,
   )
-  return kills.length > 0 ? `gateway ${gateway} was ended while it held the answer` : null
+  return ends.length > 0 ? `gateway ${gateway} was ended while it held the answer` : null
 }
 
 /** What answers say about the version of a grant, with or without a token. */

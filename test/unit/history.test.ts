@@ -96,6 +96,17 @@ const request = (brought: string | null, more: Partial<ProviderRequest> = {}): P
   ...more,
 })
 
+/** A client made this pair at the provider itself. It lives for 10 s. */
+const madeByClient = (name: string): Entry[] => [pair(name), request(name, { gateway: null, operation: 'exchange' })]
+
+/** A client imports the pair, and says that it lives for 9 s. */
+const imported = (name: string, beganMs: number, more: Partial<Call> = {}): Call =>
+  call(beganMs, { operation: 'import', asked: { pair: name, expiresInSeconds: 9 }, ...more })
+
+/** The provider ignores the revocation of an expired pair. */
+const ignoredRevocation = (subject: string, reachedMs: number): ProviderRequest =>
+  request(null, { operation: 'revoke', outcome: 'no_effect', subject, reachedMs, endedMs: reachedMs + 10 })
+
 const present = (of: Call, name: string, more: Partial<Presentation> = {}): Presentation => ({
   kind: 'present',
   line: 0,
@@ -291,11 +302,7 @@ holds(
     },
     {
       title: 'an import said that it lives so long',
-      entries: [
-        call(4_000, { operation: 'import', asked: { pair: 'one', expiresInSeconds: 9 } }),
-        answered(8_000, 'one', 1),
-        pair('one'),
-      ],
+      entries: [imported('one', 4_000), answered(8_000, 'one', 1), pair('one')],
     },
   ],
 )
@@ -324,20 +331,23 @@ holds(
       says: /the pair one/,
     },
     {
-      title: 'an import was read at once, and its pair lives',
+      title: 'its gateway was told to stop before it sent the request, so it had to store the answer',
       entries: [
         pair('one'),
         rest('two'),
-        request('one', { gateway: null, operation: 'exchange' }),
-        call(20, { operation: 'import', asked: { pair: 'one', expiresInSeconds: 9 } }),
-        request(null, {
-          operation: 'revoke',
-          outcome: 'no_effect',
-          subject: 'one',
-          reachedMs: 12_000,
-          endedMs: 12_010,
-        }),
+        request('one', { reachedMs: 5_000, endedMs: 5_010 }),
+        fault(4_800, { fault: 'terminate', name: 'SIGTERM' }),
       ],
+      says: /the pair one/,
+    },
+    {
+      title: 'its import came late, and it was revoked even later than it was believed to live',
+      entries: [...madeByClient('one'), rest('two'), imported('one', 50_000), ignoredRevocation('one', 60_000)],
+      says: /the pair one/,
+    },
+    {
+      title: 'an import was read at once, and its pair lives',
+      entries: [...madeByClient('one'), rest('two'), imported('one', 20), ignoredRevocation('one', 12_000)],
       says: /the pair one/,
     },
     {
@@ -369,34 +379,15 @@ holds(
     },
     {
       title: 'a client has repeated its import when it had expired',
-      entries: [
-        pair('one'),
-        rest('two'),
-        request('one', { gateway: null, operation: 'exchange' }),
-        call(50_000, { operation: 'import', asked: { pair: 'one', expiresInSeconds: 9 } }),
-        request(null, {
-          operation: 'revoke',
-          outcome: 'no_effect',
-          subject: 'one',
-          reachedMs: 52_000,
-          endedMs: 52_010,
-        }),
-      ],
+      entries: [...madeByClient('one'), rest('two'), imported('one', 50_000), ignoredRevocation('one', 52_000)],
     },
     {
       title: 'a stopped gateway has read its import late, and had it revoked when it had expired',
       entries: [
-        pair('one'),
+        ...madeByClient('one'),
         rest('two'),
-        request('one', { gateway: null, operation: 'exchange' }),
-        call(20, { operation: 'import', asked: { pair: 'one', expiresInSeconds: 9 }, endedMs: 9_000 }),
-        request(null, {
-          operation: 'revoke',
-          outcome: 'no_effect',
-          subject: 'one',
-          reachedMs: 12_000,
-          endedMs: 12_010,
-        }),
+        imported('one', 20, { endedMs: 9_000 }),
+        ignoredRevocation('one', 12_000),
       ],
     },
     {

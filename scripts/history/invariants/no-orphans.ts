@@ -88,18 +88,20 @@ function ofClient(history: History, { pair }: Pair): string | null {
 }
 
 /**
- * An import says how long the token lives. A client that repeats it later says the same, and a gateway that was stopped reads it late.
- * The gateway then takes the token for alive when the provider already ignores its revocation.
+ * An import says how long the token lives. A client that repeats the import later says the same, and a gateway that was stopped
+ * reads it late. The gateway then counts the token as alive for too long, and the provider ignores the revocation of an expired one.
  */
 function whyTakenForAlive(history: History, { expiresMs, pair }: Pair): string | null {
-  const isLate = history.calls.some(({ asked, endedMs, operation }) => {
-    const untilMs = endedMs + (asked.expiresInSeconds ?? 0) * 1_000
-    return operation === 'import' && asked.pair === pair && untilMs > expiresMs
-  })
-  const wasIgnored = history.requests.some(
-    ({ operation, outcome, subject }) => operation === 'revoke' && outcome === 'no_effect' && subject === pair,
+  const ignoredMs = history.requests.flatMap(({ operation, outcome, reachedMs, subject }) =>
+    operation === 'revoke' && outcome === 'no_effect' && subject === pair ? [reachedMs] : [],
   )
-  return isLate && wasIgnored ? 'its import came late, so it counted as alive for too long' : null
+  const wasLate = history.calls.some(({ asked, endedMs, operation }) => {
+    if (operation !== 'import' || asked.pair !== pair) return false
+    const believedUntilMs = endedMs + (asked.expiresInSeconds ?? 0) * 1_000
+    // A revocation after that time is the gateway's own mistake.
+    return believedUntilMs > expiresMs && ignoredMs.some(atMs => atMs > endedMs && atMs < believedUntilMs)
+  })
+  return wasLate ? 'its import came late, so it counted as alive for too long' : null
 }
 
 /** A replaced pair is revoked by the process that replaced it, which may be killed, or refused five times. */
